@@ -79,6 +79,16 @@ pub(super) async fn run(
     let admin = listen(LOOPBACK, FREE_A_PORT)?;
     let mut addresses = vec![format!("The controller's metrics: http://{}/metrics", address_of(&admin)?)];
     let mut tasks = Tasks::default();
+    let cluster = match (&cluster.kubeconfig, &cluster.context) {
+        (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
+        (None, None) => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            let life = life::LifeOptions { pods, churn, seed, ..life::LifeOptions::default() };
+            let url = stand_in(life, &mut tasks)?;
+            addresses.insert(0, format!("The cluster's API server: {url}"));
+            ClusterConnection::at(&url)?
+        }
+    };
     if targets.is_some() {
         addresses.insert(0, format!("The inventory's page:     {}", inventory(inventory_listen, &mut tasks)?));
     }
@@ -89,14 +99,6 @@ pub(super) async fn run(
             url.to_string()
         }
         None => reference(page, addresses, &mut tasks)?,
-    };
-    let cluster = match (&cluster.kubeconfig, &cluster.context) {
-        (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,
-        (None, None) => {
-            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-            let life = life::LifeOptions { pods, churn, seed, ..life::LifeOptions::default() };
-            stand_in(life, &mut tasks).await?
-        }
     };
     let mut settings = run_settings(&registry)?;
     settings.registry.connection.registry_token_file = registry_token_file;
@@ -165,8 +167,8 @@ fn all_targets(settings: &RunSettings, file: Option<PathBuf>) -> Result<Vec<Targ
     Ok(targets)
 }
 
-/// Starts the stand-in for the API server and the simulated cluster in it.
-async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterConnection, Error> {
+/// Starts the stand-in for the API server and the simulated cluster in it. Returns its address.
+fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<String, Error> {
     let listener = listen(LOOPBACK, FREE_A_PORT)?;
     let address = address_of(&listener)?;
     let api = Api::new(ApiOptions { seed: life.seed, history: HISTORY, ..ApiOptions::default() });
@@ -179,7 +181,7 @@ async fn stand_in(life: life::LifeOptions, tasks: &mut Tasks) -> Result<ClusterC
         life::live(api, life, std::future::pending()).await;
         Ok(())
     });
-    Ok(ClusterConnection::at(&format!("http://{address}"))?)
+    Ok(format!("http://{address}"))
 }
 
 /// The settings of `run`, with intervals short enough to watch.

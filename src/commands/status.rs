@@ -103,7 +103,7 @@ impl StatusPage {
 }
 
 fn failed(FailedRenders { count, first }: &FailedRenders) -> Value {
-    let pods = first.iter().map(|failed| json!({"uid": failed.uid, "cause": failed.cause}));
+    let pods = first.iter().map(|failed| json!({"uid": failed.uid, "pod": failed.pod, "cause": failed.cause}));
     json!({"count": count, "pods": pods.collect::<Vec<_>>()})
 }
 

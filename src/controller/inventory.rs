@@ -50,6 +50,9 @@ pub(super) enum Error {
     /// The number of ids differs from the count in the answer, by more than the changes made during the reading explain.
     #[error("the inventory lists {ids} ids and counts {count}; discarding them and reading again")]
     Mismatch { ids: usize, count: u64 },
+    /// The client says what is wrong with it.
+    #[error("the inventory cannot be used: {0}; discarding it and reading again")]
+    List(String),
     #[error("the pages of the inventory break the protocol: {0}; discarding them and reading again")]
     Pages(Cow<'static, str>),
 }
@@ -291,7 +294,7 @@ impl Pages {
                 }
                 return Ok(None);
             }
-            Err(Failure::Inventory(problem)) => return Err(Error::Pages(problem.into())),
+            Err(Failure::Inventory(problem)) => return Err(Error::List(problem)),
             answer => answer?,
         };
         let first = *self.first_as_of.get_or_insert(answer.as_of);

@@ -208,7 +208,9 @@ impl DesiredRecords {
             Table::Identity | Table::ByPod(_) => Some(pod),
         };
         let key = self.key_of(pod).or_else(|| self.excluded.key_of(pod)).or_else(departed).cloned();
-        let cause = |cause: &Option<Box<str>>| cause.as_deref().unwrap_or("the log has the cause").to_owned();
+        let cause = |shown: &Option<Box<FailedPod>>| {
+            shown.as_ref().map_or_else(|| "the log has the cause".to_owned(), |shown| shown.cause.clone())
+        };
         PodRecord { key, selected: !self.excluded.contains(pod), failed: self.failed.pods.get(pod).map(cause) }
     }
 
@@ -239,7 +241,7 @@ impl DesiredRecords {
     pub(super) fn project(&mut self, pod: &Pod, projection: Projection) -> Projected {
         self.projected += 1;
         let cause = match &projection {
-            Projection::Failed { cause } => Some(cause.as_str()),
+            Projection::Failed { cause } => Some((pod.full_name(), cause.as_str())),
             _ => None,
         };
         self.failed.note(&pod.uid, cause);
@@ -358,17 +360,24 @@ impl DesiredRecords {
     }
 }
 
-/// Pods whose records cannot be made, with the causes of some.
+/// Pods whose records cannot be made, with the names and causes of some.
 #[derive(Default)]
 struct Failed {
-    pods: UidMap<Option<Box<str>>>,
+    pods: UidMap<Option<Box<FailedPod>>>,
     causes: usize,
+}
+
+#[derive(Default)]
+struct FailedPod {
+    /// Its namespace and name.
+    pod: String,
+    cause: String,
 }
 
 impl Failed {
     /// Notes why the record of a pod cannot be made, or that it can.
-    fn note(&mut self, pod: &Uid, cause: Option<&str>) {
-        let Some(cause) = cause else {
+    fn note(&mut self, pod: &Uid, failure: Option<(String, &str)>) {
+        let Some((name, cause)) = failure else {
             if let Some(Some(_)) = self.pods.remove(pod) {
                 self.causes -= 1;
             }
@@ -381,7 +390,7 @@ impl Failed {
             is_kept.then(Box::default)
         });
         if let Some(kept) = kept {
-            *kept = cause.chars().take(CAUSE_CHARS).collect();
+            **kept = FailedPod { pod: name, cause: cause.chars().take(CAUSE_CHARS).collect() };
         }
     }
 
@@ -395,8 +404,9 @@ impl Failed {
     }
 
     fn summary(&self) -> FailedRenders {
-        let first = |(uid, cause): (&Uid, &Option<Box<str>>)| {
-            Some(FailedRender { uid: uid.clone(), cause: cause.clone()?.into() })
+        let first = |(uid, shown): (&Uid, &Option<Box<FailedPod>>)| {
+            let FailedPod { pod, cause } = &**shown.as_ref()?;
+            Some(FailedRender { uid: uid.clone(), pod: pod.clone(), cause: cause.clone() })
         };
         FailedRenders { count: self.pods.len(), first: self.pods.iter().filter_map(first).take(CAUSES_MAX).collect() }
     }

@@ -256,7 +256,7 @@ impl Resync {
         tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
         match error {
             Error::Failure(failure) => effects.push(ResyncEffect::RequestFailed(failure)),
-            Error::Mismatch { .. } | Error::Pages(_) => {
+            Error::Mismatch { .. } | Error::Pages(_) | Error::List(_) => {
                 self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
         }

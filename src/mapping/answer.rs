@@ -7,6 +7,9 @@ use serde_json::Value as Json;
 
 use super::{scope::Scope, values::of_json, words::Word};
 
+/// Some registries begin a text with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// An answer, read once.
 #[derive(Debug)]
 pub struct Answer {
@@ -14,20 +17,27 @@ pub struct Answer {
     /// Names are in lower case.
     headers: Vec<(String, String)>,
     text: String,
-    json: Option<Json>,
+    /// Or why the body is not JSON.
+    json: Result<Json, String>,
     words: OnceLock<Vec<(Word, Value)>>,
 }
 
 impl Answer {
     pub fn new(status: u16, headers: impl IntoIterator<Item = (String, String)>, body: &[u8]) -> Self {
         let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-        let json = serde_json::from_slice(body).ok();
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let json = serde_json::from_slice(body).map_err(|error| error.to_string());
         Self { status, headers, text: String::from_utf8_lossy(body).into_owned(), json, words: OnceLock::new() }
     }
 
     /// The body, if it is JSON.
     pub fn json(&self) -> Option<&Json> {
-        self.json.as_ref()
+        self.json.as_ref().ok()
+    }
+
+    /// Why the body is not JSON, with the line and the column.
+    pub fn not_json(&self) -> Option<&str> {
+        self.json.as_ref().err().map(String::as_str)
     }
 
     pub fn text(&self) -> &str {
@@ -59,7 +69,7 @@ impl Answer {
         let words = self.words.get_or_init(|| {
             let headers = self.headers.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
             vec![
-                (Word::Answer, self.json.as_ref().map(of_json).unwrap_or_default()),
+                (Word::Answer, self.json().map(of_json).unwrap_or_default()),
                 (Word::Header, Value::from_pairs(headers)),
                 (Word::Status, Value::from(self.status)),
                 (Word::Text, Value::from(self.text.as_str())),
@@ -86,5 +96,9 @@ mod tests {
     fn any_bytes_are_an_answer() {
         let answer = Answer::new(200, [], b"\xff\x00");
         assert_eq!((answer.json(), answer.text()), (None, "\u{fffd}\0"));
+        let answer = Answer::new(200, [], b"{\n  'a': 1}");
+        assert_eq!(answer.not_json(), Some("key must be a string at line 2 column 3"));
+        let answer = Answer::new(200, [], b"\xef\xbb\xbf{}");
+        assert_eq!((answer.json(), answer.not_json(), answer.text()), (Some(&serde_json::json!({})), None, "{}"));
     }
 }

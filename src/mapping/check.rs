@@ -35,15 +35,17 @@ pub struct Uses {
     pub(super) keys: bool,
 }
 
-pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<Uses, CheckError> {
-    let mut check = Check { allowed, uses: Uses::default() };
+/// Returns also the members that the expression names below words that may be undefined, such as `seen.version`.
+pub(super) fn check(expression: &Expr<'_>, allowed: &Allowed<'_>) -> Result<(Uses, Vec<String>), CheckError> {
+    let mut check = Check { allowed, uses: Uses::default(), members: Vec::new() };
     check.walk(expression, true)?;
-    Ok(check.uses)
+    Ok((check.uses, check.members))
 }
 
 struct Check<'a> {
     allowed: &'a Allowed<'a>,
     uses: Uses,
+    members: Vec<String>,
 }
 
 type Checked = Result<Shape, CheckError>;
@@ -153,6 +155,9 @@ impl Check<'_> {
             _ => {}
         }
         let shape = self.walk(owner, false)?;
+        if let Some(path) = unknown_path(owner) {
+            self.members.push(format!("{path}.{name}"));
+        }
         self.uses.keys |= matches!(shape, Shape::Map(_));
         let described = describe(owner);
         shape.member(name).map_err(|names| {
@@ -334,6 +339,17 @@ fn describe(expression: &Expr<'_>) -> String {
     path(expression).map_or_else(|| "the value".to_owned(), |path| format!("`{path}`"))
 }
 
+/// The words and members of an expression such as `answer.error`, if they may be undefined.
+fn unknown_path(expression: &Expr<'_>) -> Option<String> {
+    match expression {
+        Expr::Var(word) => {
+            Word::named(word.id).filter(|word| WordSet::UNKNOWN.has(*word)).map(|word| word.name().to_owned())
+        }
+        Expr::GetAttr(access) => Some(format!("{}.{}", unknown_path(&access.expr)?, access.name)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,7 +364,9 @@ mod tests {
             variables: &["node".to_owned()],
             prepared: &[("tag".to_owned(), vec!["id".to_owned()])],
         };
-        check(&parse_expr(text).unwrap(), &allowed).map_err(|(what, fix)| format!("{what}; {fix}"))
+        check(&parse_expr(text).unwrap(), &allowed)
+            .map(|(uses, _)| uses)
+            .map_err(|(what, fix)| format!("{what}; {fix}"))
     }
 
     #[test]

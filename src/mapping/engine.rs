@@ -7,7 +7,7 @@ use std::{fmt, sync::LazyLock};
 
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
 
-use super::filters;
+use super::{filters, values};
 
 /// The work that one expression may do. Writing a record of 20 kB as JSON in base64 takes less than a tenth.
 const FUEL: u64 = 50_000;
@@ -112,19 +112,42 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 /// A compiled expression.
-pub(super) struct Compiled(Expression<'static, 'static>);
+pub(super) struct Compiled {
+    expression: Expression<'static, 'static>,
+    /// The members that it names below words that may be undefined, such as `seen.version`.
+    members: Box<[String]>,
+}
 
 impl Compiled {
     /// # Errors
     /// The expression cannot be parsed.
     pub(super) fn new(expression: &str) -> Result<Self, minijinja::Error> {
-        ENGINE.compile_expression_owned(expression.to_owned()).map(Self)
+        let expression = ENGINE.compile_expression_owned(expression.to_owned())?;
+        Ok(Self { expression, members: Box::default() })
+    }
+
+    /// The same with the members that it names, for errors.
+    pub(super) fn with_members(self, members: Vec<String>) -> Self {
+        Self { members: members.into(), ..self }
     }
 
     /// # Errors
     /// A value is undefined or has a type that the expression cannot use, or the work exceeds [`FUEL`].
-    pub(super) fn evaluate(&self, words: Value) -> Result<Value, minijinja::Error> {
-        self.0.eval(words)
+    pub(super) fn evaluate(&self, words: &Value) -> Result<Value, values::Error> {
+        self.expression.eval(words.clone()).map_err(|error| match values::evaluation(error) {
+            values::Error::Undefined => self.without_owner(words).unwrap_or(values::Error::Undefined),
+            other => other,
+        })
+    }
+
+    /// The first member whose owner is undefined.
+    fn without_owner(&self, words: &Value) -> Option<values::Error> {
+        self.members.iter().find_map(|member| {
+            let owner = member.rsplit_once('.')?.0;
+            let value = owner.split('.').try_fold(words.clone(), |value, name| value.get_attr(name).ok());
+            let is_missing = value.is_none_or(|value| value.is_undefined() || value.is_none());
+            is_missing.then(|| values::Error::NoOwner(owner.to_owned(), member.clone()))
+        })
     }
 }
 
@@ -144,7 +167,7 @@ mod tests {
     use super::*;
 
     fn evaluate(text: &str) -> Result<Value, minijinja::Error> {
-        Compiled::new(text)?.evaluate(Value::from(()))
+        Compiled::new(text)?.expression.eval(Value::from(()))
     }
 
     #[test]
@@ -185,6 +208,22 @@ mod tests {
         ] {
             assert!(evaluate(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn member_of_undefined_value_names_its_owner() {
+        let words = Value::from_pairs([("a", Value::from_pairs([("b", 1)])), ("seen", Value::UNDEFINED)]);
+        let error = |text: &str, members: &[&str]| {
+            let members = members.iter().map(|&member| member.to_owned()).collect();
+            Compiled::new(text).unwrap().with_members(members).evaluate(&words).unwrap_err().to_string()
+        };
+        let text = error("seen.s | default('x')", &["seen.s"]);
+        assert_eq!(
+            text,
+            "`seen` is undefined, so it has no members; write `{{ seen.s if seen is defined else omit }}`"
+        );
+        assert!(error("a.c.d", &["a.c", "a.c.d"]).starts_with("`a.c` is undefined"));
+        assert!(error("missing.c", &["a.b"]).starts_with("the value is undefined"));
     }
 
     #[test]

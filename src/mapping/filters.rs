@@ -194,7 +194,7 @@ mod tests {
     use crate::mapping::engine::Compiled;
 
     fn result(text: &str) -> Result<String, String> {
-        let value = Compiled::new(text).unwrap().evaluate(Value::from(())).map_err(|error| error.to_string())?;
+        let value = Compiled::new(text).unwrap().evaluate(&Value::from(())).map_err(|error| error.to_string())?;
         self::text(&value).map(Cow::into_owned).map_err(|error| error.to_string())
     }
 

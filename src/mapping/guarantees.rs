@@ -84,8 +84,11 @@ fn restart(target: &Target) -> Guarantee {
 
 fn drift(target: &Target) -> Guarantee {
     let (level, because) = match reads(target) {
-        Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
+        Reads::Contents if target.item().is_some_and(ItemReading::reads_whole_body) => {
             (GuaranteeLevel::Full, "`item.body` shows every edit of a member that `body` has")
+        }
+        Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
+            (GuaranteeLevel::Partial, "`item.body` reads some members of `body`; edits of the others stay unseen")
         }
         Reads::Contents => {
             (GuaranteeLevel::Partial, "`item.digest` is compared; edits that keep the digest stay unseen")
@@ -208,6 +211,12 @@ mod tests {
             (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Partial, Partial], "order"),
             (item(&format!(", {digest}")), [Partial, Full, Full, Partial, Partial], "late write is repaired"),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
+            // The member `c` is not read.
+            (
+                item(&format!(", {compared}")).replacen("}\"}", "}\", c: 1, d: \"{{ pod.name }}\"}", 1),
+                [Partial, Full, Full, Partial, Partial],
+                "late write is repaired",
+            ),
             (
                 item(", digest: /b") + ", exclusive: true",
                 [Full, Full, Full, Partial, Partial],

@@ -1,11 +1,12 @@
 //! Records as a registry returns them.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use serde_json::Value as Json;
 
 use super::{
     answer::Answer,
+    members::instead,
     outcome::RequestPurpose,
     reading::{Reading, Readings},
     request::{RequestTemplate, Shared},
@@ -13,6 +14,7 @@ use super::{
     spec::reading::{FindSpec, ItemSpec},
     target::fingerprint,
     template::{Compiler, RenderError, Template},
+    tree::{Node, Tree},
     values,
     words::{Position, Word},
 };
@@ -59,7 +61,7 @@ pub enum ItemContent {
 pub struct ItemReading {
     id: Reading,
     remote: Option<Readings>,
-    seen: Option<Reading>,
+    seen: Option<Readings>,
     mark: Option<Reading>,
     digest: Option<Reading>,
     body: Option<BodyReading>,
@@ -70,6 +72,8 @@ pub struct ItemReading {
 #[derive(Debug)]
 struct BodyReading {
     readings: Readings,
+    /// Whether all members of `ours` are read.
+    is_whole: bool,
     /// The body of our records: only its members are compared.
     ours: Arc<Template>,
 }
@@ -99,16 +103,21 @@ impl ItemReading {
             None => Some(None),
             Some(text) => Reading::compile(text, Position::Item, compiler).map(Some),
         };
-        let (seen, mark, digest, gone) =
-            (reading(&spec.seen), reading(&spec.mark), reading(&spec.digest), reading(&spec.gone));
+        let (mark, digest, gone) = (reading(&spec.mark), reading(&spec.digest), reading(&spec.gone));
         let mut readings = |tree: &Option<_>| match tree {
             None => Some(None),
             Some(tree) => Readings::compile(tree, Position::Item, compiler).map(Some),
         };
-        let (remote, body) = (readings(&spec.remote), readings(&spec.body));
+        let (remote, seen, body) = (readings(&spec.remote), readings(&spec.seen), readings(&spec.body));
         let id = Reading::compile(&spec.id, Position::Item, compiler);
+        if let (Some(read), Some(ours)) = (&spec.body, ours) {
+            reads_members(&read.0, ours, compiler);
+        }
         // Without a body, no record can be rendered.
-        let body = body?.zip(ours).map(|(readings, ours)| BodyReading { readings, ours: ours.clone() });
+        let body = body?.zip(ours).map(|(readings, ours)| {
+            let is_whole = reads_all(&readings, ours);
+            BodyReading { readings, is_whole, ours: ours.clone() }
+        });
         Some(Self { id: id?, remote: remote?, seen: seen?, mark: mark?, digest: digest?, body, gone: gone? })
     }
 
@@ -125,8 +134,31 @@ impl ItemReading {
         self.remote.as_ref().map(|remote| remote.sample("REMOTE"))
     }
 
+    /// A made-up revision.
+    pub(super) fn sample_seen(&self) -> Option<Json> {
+        self.seen.as_ref().map(|seen| seen.sample("SEEN"))
+    }
+
+    /// A revision of the same shape, with one value everywhere.
+    pub(super) fn seen_of(&self, value: &Json) -> Option<Json> {
+        self.seen.as_ref().map(|seen| seen.filled_with(value))
+    }
+
+    /// The part of the body of a record that is read.
+    pub(super) fn part_of_body<'j>(&self, body: &'j Json) -> Cow<'j, Json> {
+        match &self.body {
+            Some(BodyReading { readings, .. }) => readings.part_of(body),
+            None => Cow::Borrowed(body),
+        }
+    }
+
     pub fn reads_body(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// Whether an edit of each member of our records is seen.
+    pub fn reads_whole_body(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.is_whole)
     }
 
     /// Reads a record of an answer. `scope` holds the words of the term, `mark` is our mark.
@@ -144,7 +176,7 @@ impl ItemReading {
             |reading: &Reading| ItemContent::Digest(text(reading).and_then(|text| Fingerprint::from_hex(&text)));
         let content = match (&self.digest, &self.body) {
             (Some(reading), _) => digest(reading),
-            (None, Some(BodyReading { readings, ours })) => {
+            (None, Some(BodyReading { readings, ours, .. })) => {
                 ItemContent::Body(tree(readings).map(|found| ours.view(&found)).unwrap_or_default())
             }
             (None, None) => ItemContent::Presence,
@@ -157,14 +189,33 @@ impl ItemReading {
         RegistryItem {
             id: text(&self.id),
             remote: self.remote.as_ref().and_then(tree),
-            seen: self
-                .seen
-                .as_ref()
-                .and_then(|reading| reading.read(root, scope).ok()?)
-                .map(std::borrow::Cow::into_owned),
+            seen: self.seen.as_ref().and_then(tree),
             mark,
             content,
             gone: self.gone.as_ref().is_some_and(|reading| reading.holds(root, scope).unwrap_or_default()),
+        }
+    }
+}
+
+/// Whether all members of our records are read, but for the mark and the digest.
+fn reads_all(read: &Readings, ours: &Template) -> bool {
+    let (Readings::Map(entries), Some(members)) = (read, ours.members()) else { return true };
+    members.iter().filter(|(_, member)| !member.is_identity()).all(|(name, member)| {
+        entries.iter().find(|(read, _)| read == name).is_some_and(|(_, entry)| reads_all(entry, member))
+    })
+}
+
+/// A reading of a member that our records do not have would compare nothing.
+fn reads_members(read: &Tree, ours: &Template, compiler: &mut Compiler<'_>) {
+    let (Node::Map(entries), Some(members)) = (&read.node, ours.members()) else { return };
+    for (key, read) in entries {
+        match members.iter().find(|(name, _)| *name == key.text) {
+            Some((_, member)) => reads_members(read, member, compiler),
+            None => {
+                let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+                let what = format!("`item.body` reads `{}`, which `body` does not have", key.text);
+                compiler.fail(&key.place, what, instead(&key.text, &names));
+            }
         }
     }
 }
@@ -186,6 +237,6 @@ impl FindRequest {
     /// # Errors
     /// A template cannot be rendered.
     pub fn item(&self, answer: &Answer, scope: &Scope) -> Result<Option<Json>, RenderError> {
-        Ok(self.at.read(answer.json(), || answer.scope(scope))?.map(std::borrow::Cow::into_owned))
+        Ok(self.at.read(answer.json(), || answer.scope(scope))?.map(Cow::into_owned))
     }
 }

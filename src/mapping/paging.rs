@@ -47,6 +47,8 @@ pub enum Error {
     Refused(Judgement),
     #[error("{0}")]
     Render(RenderError),
+    #[error("the answer is not JSON: {0}")]
+    NotJson(String),
     #[error("the answer has no list where `items` reads it")]
     NoItems,
     #[error("the next page is {0:?}, which is not below `url`")]
@@ -226,7 +228,9 @@ impl ListReader<'_> {
             return Err(Error::Refused(judgement));
         }
         let found = self.list.items.read(answer.json(), || answer.scope(&self.scope))?;
-        let Some(Json::Array(items)) = found.as_deref() else { return Err(Error::NoItems) };
+        let Some(Json::Array(items)) = found.as_deref() else {
+            return Err(answer.not_json().map_or(Error::NoItems, |cause| Error::NotJson(cause.to_owned())));
+        };
         self.read += u64::try_from(items.len()).unwrap_or(u64::MAX);
         if let Some(count) = &self.list.count {
             let counted = count.text(answer.json(), || answer.scope(&self.scope))?;

@@ -111,7 +111,9 @@ impl Target {
     /// What a registry might say about a record.
     fn held(&self) -> Held {
         let remote = self.item().and_then(super::items::ItemReading::sample_remote);
-        Held { remote: Some(remote.unwrap_or_else(|| Json::from("REMOTE"))), seen: Some(Json::from("SEEN")) }
+        let seen = self.item().and_then(super::items::ItemReading::sample_seen);
+        let or_text = |made_up: Option<Json>, text: &str| Some(made_up.unwrap_or_else(|| Json::from(text)));
+        Held { remote: or_text(remote, "REMOTE"), seen: or_text(seen, "SEEN") }
     }
 }
 

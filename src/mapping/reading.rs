@@ -27,7 +27,7 @@ enum How {
 enum Step {
     /// A member of a map, or an element of a list.
     Member(String),
-    /// Every element: `*`.
+    /// Every element of a list, or every member of a map: `*`.
     Every,
 }
 
@@ -61,8 +61,19 @@ impl Reading {
             How::Pointer(steps) => Ok(root.and_then(|root| follow(steps, root)).filter(|found| !found.is_null())),
             How::Template(leaf) => match leaf.json(&scope(), &mut Budget::unlimited()) {
                 Ok(json) => Ok(json.map(Cow::Owned)),
-                Err(error) if matches!(error.cause, values::Error::Undefined | values::Error::Null) => Ok(None),
+                Err(error) if error.cause.is_missing() => Ok(None),
                 Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Why [`Self::read`] found nothing.
+    pub(super) fn why_missing(&self, scope: impl FnOnce() -> Scope) -> String {
+        match &self.0 {
+            How::Pointer(_) => "there is nothing at its JSON Pointer".to_owned(),
+            How::Template(leaf) => match leaf.json(&scope(), &mut Budget::unlimited()) {
+                Ok(_) => "the value is left out".to_owned(),
+                Err(error) => error.to_string(),
             },
         }
     }
@@ -96,6 +107,30 @@ impl Readings {
                 };
                 Json::Object(entries.iter().map(sample).collect())
             }
+        }
+    }
+
+    /// A value of this shape that has one value everywhere.
+    pub(super) fn filled_with(&self, value: &Json) -> Json {
+        match self {
+            Self::One(_) => value.clone(),
+            Self::List(items) => items.iter().map(|item| item.filled_with(value)).collect(),
+            Self::Map(entries) => {
+                Json::Object(entries.iter().map(|(name, entry)| (name.clone(), entry.filled_with(value))).collect())
+            }
+        }
+    }
+
+    /// The part of a value that has the shape of what is read: of a map, the members that a map of readings names.
+    pub(super) fn part_of<'j>(&self, whole: &'j Json) -> Cow<'j, Json> {
+        match (self, whole) {
+            (Self::Map(entries), Json::Object(members)) => {
+                let part = entries
+                    .iter()
+                    .filter_map(|(name, entry)| Some((name.clone(), entry.part_of(members.get(name)?).into_owned())));
+                Cow::Owned(Json::Object(part.collect()))
+            }
+            _ => Cow::Borrowed(whole),
         }
     }
 
@@ -178,15 +213,24 @@ fn follow<'j>(steps: &[Step], root: &'j Json) -> Option<Cow<'j, Json>> {
         match (step, at) {
             (Step::Member(name), Json::Object(members)) => at = members.get(name)?,
             (Step::Member(name), Json::Array(items)) => at = items.get(name.parse::<usize>().ok()?)?,
-            (Step::Every, Json::Array(items)) => {
-                let rest = &steps[index + 1..];
-                let found = items.iter().filter_map(|item| follow(rest, item));
-                return Some(Cow::Owned(Json::Array(found.map(Cow::into_owned).collect())));
-            }
+            (Step::Every, Json::Array(items)) => return Some(every(&steps[index + 1..], items.iter())),
+            (Step::Every, Json::Object(members)) => return Some(every(&steps[index + 1..], members.values())),
             _ => return None,
         }
     }
     Some(Cow::Borrowed(at))
+}
+
+/// What each value has at the other steps, as one list.
+fn every<'j>(rest: &[Step], values: impl Iterator<Item = &'j Json>) -> Cow<'static, Json> {
+    let found = values.filter_map(|value| follow(rest, value)).map(Cow::into_owned);
+    let list = if rest.contains(&Step::Every) {
+        let lists = found.filter_map(|list| if let Json::Array(items) = list { Some(items) } else { None });
+        lists.flatten().collect()
+    } else {
+        found.collect()
+    };
+    Cow::Owned(Json::Array(list))
 }
 
 #[cfg(test)]
@@ -202,7 +246,11 @@ mod tests {
         assert_eq!(found("/a/b/1/c"), Some(json!(2)));
         assert_eq!(found("/a/b/*/c"), Some(json!([1, 2])));
         assert_eq!(found("/a/x~1y"), Some(json!("z")));
-        for missing in ["/a/q", "/a/b/9", "/a/b/-1", "/a/x~1y/q", "/a/*", "/a/b/one"] {
+        let items = json!([{"index": {"id": 1}}, {"delete": {"id": 2}}, {}]);
+        let found_in = |pointer: &str| follow(&steps(pointer), &items).map(Cow::into_owned);
+        assert_eq!(found_in("/*/*/id"), Some(json!([1, 2])), "one list, also of members");
+        assert_eq!(found_in("/*/*"), Some(json!([{"id": 1}, {"id": 2}])));
+        for missing in ["/a/q", "/a/b/9", "/a/b/-1", "/a/x~1y/q", "/a/x~1y/*", "/a/b/one"] {
             assert_eq!(found(missing), None, "{missing}");
         }
     }

@@ -281,7 +281,7 @@ fn render_path(leaf: &Leaf, scope: &Scope) -> Result<String, RenderError> {
             }
             Part::Expression(expression) => {
                 ends_with_slash = false;
-                let value = expression.evaluate(scope.value()).map_err(|e| leaf.error(values::evaluation(e)))?;
+                let value = expression.evaluate(&scope.value()).map_err(|cause| leaf.error(cause))?;
                 if let Some(Segments(encoded)) = value.downcast_object_ref::<Segments>() {
                     path.push_str(encoded);
                     continue;

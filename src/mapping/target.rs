@@ -19,7 +19,7 @@ use super::{
     selector::LabelSelector,
     spec::TargetSpec,
     template::{Leaf, RenderError, Template},
-    values::{self, Budget},
+    values,
     words::{Word, WordSet},
     writes::{ChangeWords, Held, PrepareStep, RemovalWords, Writes},
 };
@@ -92,8 +92,8 @@ pub struct RenderedRecord {
     pub body: Json,
     /// What tells this record from others: of what `item.body` shows of it, or else its digest.
     pub fingerprint: Fingerprint,
-    /// The first half of the digest of `body`, without the members that use `mark` or `digest`. `None` if nothing uses
-    /// it.
+    /// The first half of the digest of `body`, without texts that are `{{ mark }}` or `{{ digest }}` alone. `None` if
+    /// nothing uses it.
     pub digest: Option<Fingerprint>,
     scope: Scope,
 }
@@ -233,7 +233,7 @@ impl Target {
         } else {
             (template.render(&scope)?.unwrap_or_default(), None, scope)
         };
-        let fingerprint = fingerprint(&template.view(&body));
+        let fingerprint = fingerprint(&self.view(&body));
         Ok(RenderedRecord { key, id, body, fingerprint, digest, scope })
     }
 
@@ -243,7 +243,8 @@ impl Target {
 
     /// What is compared of a body, if `item.body` is read.
     pub fn view(&self, body: &Json) -> Json {
-        self.body.as_ref().map(|template| template.view(body)).unwrap_or_default()
+        let (Some(template), Some(item)) = (&self.body, &self.item) else { return Json::Null };
+        template.view(&item.part_of_body(body))
     }
 
     /// The key of a record whose id a registry returns.
@@ -309,14 +310,14 @@ impl Selection {
     }
 }
 
-/// Renders a body in two steps: without the mark and the digest, and then with them. Returns also the digest, and the
-/// scope that has it.
+/// Renders a body in two steps: with zeros as the digest, and then with the digest of that. Returns also the digest, and
+/// the scope that has it.
 fn digested(template: &Template, scope: &Scope) -> Result<(Json, Fingerprint, Scope), RenderError> {
-    let rendered = template.render_without(WordSet::IDENTITY, scope, &mut Budget::default())?;
-    let mut body = rendered.unwrap_or_default();
+    let with = |digest: Fingerprint| scope.with(vec![(Word::Digest, Value::from(digest.hex()))]);
+    let mut body = template.render_digested(&with(Fingerprint::default()))?.unwrap_or_default();
     let digest = fingerprint(&body);
-    let scope = scope.with(vec![(Word::Digest, Value::from(digest.hex()))]);
-    template.fill(WordSet::IDENTITY, &mut body, &scope)?;
+    let scope = with(digest);
+    template.fill(&mut body, &scope)?;
     Ok((body, digest, scope))
 }
 

@@ -50,6 +50,8 @@ pub struct Leaf {
     place: Place,
     parts: Vec<Part>,
     uses: Uses,
+    /// Whether it is `{{ mark }}` or `{{ digest }}`, and nothing else.
+    is_identity: bool,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,14 @@ pub struct MapTemplate {
     members: Vec<(String, Template)>,
     each: Option<Each>,
     uses: Uses,
+}
+
+/// Which parts of a tree are rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    All,
+    /// Those that the digest covers: all but `{{ mark }}` and `{{ digest }}`.
+    Digested,
 }
 
 /// `$each`, `$key` and `$value`: a list or, with a key, members of a map.
@@ -121,7 +131,7 @@ impl Leaf {
     /// The value as the engine has it: it may be undefined.
     pub(super) fn evaluate(&self, scope: &Scope) -> Result<Value, RenderError> {
         match &*self.parts {
-            [Part::Expression(one)] => one.evaluate(scope.value()).map_err(|e| self.error(values::evaluation(e))),
+            [Part::Expression(one)] => one.evaluate(&scope.value()).map_err(|cause| self.error(cause)),
             _ => self.joined(scope, &mut Budget::default()).map(Value::from),
         }
     }
@@ -173,7 +183,7 @@ impl Leaf {
                     text.push_str(literal);
                 }
                 Part::Expression(expression) => {
-                    let value = expression.evaluate(scope.value()).map_err(|e| self.error(values::evaluation(e)))?;
+                    let value = expression.evaluate(&scope.value()).map_err(|cause| self.error(cause))?;
                     push_text(&value, &mut text, budget).map_err(|cause| self.error(cause))?;
                 }
             }
@@ -205,29 +215,41 @@ impl Template {
     /// # Errors
     /// A template in it cannot be rendered, or the result is too large.
     pub fn render(&self, scope: &Scope) -> Result<Option<Json>, RenderError> {
-        self.render_without(WordSet::NONE, scope, &mut Budget::default())
+        self.render_parts(Parts::All, scope, &mut Budget::default())
     }
 
-    /// The value without the members that use one of some words. `None` if it uses one itself, and for `omit`.
-    pub(super) fn render_without(
-        &self,
-        words: WordSet,
-        scope: &Scope,
-        budget: &mut Budget,
-    ) -> Result<Option<Json>, RenderError> {
+    /// The value that the digest covers: without texts that are `{{ mark }}` or `{{ digest }}` alone. `scope` has a
+    /// digest that stands for the one that is not known yet.
+    pub(super) fn render_digested(&self, scope: &Scope) -> Result<Option<Json>, RenderError> {
+        self.render_parts(Parts::Digested, scope, &mut Budget::default())
+    }
+
+    fn render_parts(&self, parts: Parts, scope: &Scope, budget: &mut Budget) -> Result<Option<Json>, RenderError> {
         match self {
             Self::Constant(json) => Ok(Some(json.clone())),
-            Self::Leaf(leaf) if leaf.uses.words.overlaps(words) => Ok(None),
+            Self::Leaf(leaf) if leaf.is_identity && parts == Parts::Digested => Ok(None),
             Self::Leaf(leaf) => leaf.json(scope, budget),
-            Self::List(_, uses) if uses.words.overlaps(words) => Ok(None),
             Self::List(items, _) => {
                 let mut rendered = Vec::with_capacity(items.len());
                 for item in items {
-                    rendered.extend(item.render_without(words, scope, budget)?);
+                    rendered.extend(item.render_parts(parts, scope, budget)?);
                 }
                 Ok(Some(Json::Array(rendered)))
             }
-            Self::Map(map) => map.render_without(words, scope, budget),
+            Self::Map(map) => map.render_parts(parts, scope, budget),
+        }
+    }
+
+    /// Whether it is `{{ mark }}` or `{{ digest }}`, and nothing else.
+    pub(super) fn is_identity(&self) -> bool {
+        matches!(self, Self::Leaf(leaf) if leaf.is_identity)
+    }
+
+    /// The members of a map whose names are all known.
+    pub(super) fn members(&self) -> Option<&[(String, Self)]> {
+        match self {
+            Self::Map(map) if map.each.is_none() => Some(&map.members),
+            _ => None,
         }
     }
 
@@ -259,22 +281,37 @@ impl Template {
         }
     }
 
-    /// Adds the members that use one of the words, and that [`Self::render_without`] left out.
-    pub(super) fn fill(&self, words: WordSet, json: &mut Json, scope: &Scope) -> Result<(), RenderError> {
+    /// Whether [`Self::render_digested`] rendered it without the digest or the mark.
+    fn is_filled(&self) -> bool {
+        match self {
+            Self::Leaf(leaf) => leaf.is_identity || leaf.uses.words.has(Word::Digest),
+            other => other.uses().words.overlaps(WordSet::IDENTITY),
+        }
+    }
+
+    /// Completes what [`Self::render_digested`] rendered. Only the parts that use the digest, and those that were left
+    /// out, are rendered again.
+    pub(super) fn fill(&self, json: &mut Json, scope: &Scope) -> Result<(), RenderError> {
+        if !self.is_filled() {
+            return Ok(());
+        }
         match (self, json) {
-            (Self::Map(map), Json::Object(members)) if map.uses.words.overlaps(words) => {
-                map.fill(words, members, scope)
+            (Self::Map(map), Json::Object(members)) => map.fill(members, scope),
+            // An element that was left out moves the others.
+            (Self::List(items, _), Json::Array(elements)) if !items.iter().any(Self::may_be_omitted) => {
+                items.iter().zip(elements).try_for_each(|(item, element)| item.fill(element, scope))
             }
-            _ => Ok(()),
+            (_, json) => {
+                *json = self.render(scope)?.unwrap_or_default();
+                Ok(())
+            }
         }
     }
 }
 
 impl MapTemplate {
-    fn render_without(&self, words: WordSet, scope: &Scope, budget: &mut Budget) -> Result<Option<Json>, RenderError> {
+    fn render_parts(&self, parts: Parts, scope: &Scope, budget: &mut Budget) -> Result<Option<Json>, RenderError> {
         let mut members = match &self.each {
-            Some(each) if each.uses().words.overlaps(words) && each.key.is_none() => return Ok(None),
-            Some(each) if each.uses().words.overlaps(words) => Map::new(),
             Some(each) => match each.render(scope, budget)? {
                 Json::Object(members) => members,
                 list => return Ok(Some(list)),
@@ -283,7 +320,7 @@ impl MapTemplate {
         };
         // A member with a fixed name hides one whose name was made of data.
         for (name, template) in &self.members {
-            match template.render_without(words, scope, budget)? {
+            match template.render_parts(parts, scope, budget)? {
                 Some(member) => _ = members.insert(name.clone(), member),
                 None => _ = members.remove(name),
             }
@@ -291,21 +328,21 @@ impl MapTemplate {
         Ok(Some(Json::Object(members)))
     }
 
-    fn fill(&self, words: WordSet, members: &mut Map<String, Json>, scope: &Scope) -> Result<(), RenderError> {
-        let budget = &mut Budget::default();
-        if let Some(each) = self.each.as_ref().filter(|each| each.uses().words.overlaps(words))
-            && let Json::Object(made) = each.render(scope, budget)?
+    fn fill(&self, members: &mut Map<String, Json>, scope: &Scope) -> Result<(), RenderError> {
+        if let Some(each) = self.each.as_ref().filter(|each| each.uses().words.has(Word::Digest))
+            && let Json::Object(made) = each.render(scope, &mut Budget::default())?
         {
             let is_fixed = |name: &str| self.members.iter().any(|(fixed, _)| fixed == name);
+            members.retain(|name, _| is_fixed(name));
             members.extend(made.into_iter().filter(|(name, _)| !is_fixed(name)));
         }
-        for (name, template) in self.members.iter().filter(|(_, member)| member.uses().words.overlaps(words)) {
-            match members.get_mut(name) {
-                Some(member) => template.fill(words, member, scope)?,
-                None => {
-                    let rendered = template.render_without(WordSet::NONE, scope, budget)?;
-                    members.extend(rendered.map(|member| (name.clone(), member)));
-                }
+        for (name, template) in self.members.iter().filter(|(_, member)| member.is_filled()) {
+            match (template, members.get_mut(name)) {
+                (Template::Leaf(_), _) | (_, None) => match template.render(scope)? {
+                    Some(member) => _ = members.insert(name.clone(), member),
+                    None => _ = members.remove(name),
+                },
+                (_, Some(member)) => template.fill(member, scope)?,
             }
         }
         Ok(())
@@ -335,7 +372,7 @@ impl Each {
                     None => continue,
                 },
             };
-            let Some(value) = self.value.render_without(WordSet::NONE, &scope, budget)? else { continue };
+            let Some(value) = self.value.render_parts(Parts::All, &scope, budget)? else { continue };
             match key {
                 Some(key) => _ = map.insert(key, value),
                 None => list.push(value),

@@ -22,6 +22,8 @@ pub enum Error {
         "the value is undefined; give a fallback with `| default(…)`, or leave the member out with `| default(omit)`"
     )]
     Undefined,
+    #[error("`{0}` is undefined, so it has no members; write `{{{{ {1} if {0} is defined else omit }}}}`")]
+    NoOwner(String, String),
     #[error("the value is null, which is never sent; leave the member out with `omit`")]
     Null,
     #[error("the value is {0}, which JSON cannot hold")]
@@ -40,6 +42,13 @@ pub enum Error {
     Work,
     #[error("{0}")]
     Evaluation(String),
+}
+
+impl Error {
+    /// Whether a reading with this error reads nothing.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Undefined | Self::NoOwner(..) | Self::Null)
+    }
 }
 
 /// The word `omit`: a member with this value is left out.
@@ -190,6 +199,7 @@ fn invalid(value: &Value) -> Error {
     value.try_iter().err().map_or_else(|| Error::NotJson("an invalid value".to_owned()), evaluation)
 }
 
+/// Why an expression cannot be evaluated.
 #[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub(super) fn evaluation(error: minijinja::Error) -> Error {
     match error.kind() {
@@ -249,7 +259,7 @@ mod tests {
 
     fn result(text: &str) -> Result<Option<Json>, Error> {
         let words = Value::from_pairs([("omit", omit()), ("none_of", of_json(&json!({"a": null, "b": [null, 1]})))]);
-        let value = Compiled::new(text).unwrap().evaluate(words).map_err(evaluation)?;
+        let value = Compiled::new(text).unwrap().evaluate(&words)?;
         to_json(&value, &mut Budget::default())
     }
 

@@ -3,8 +3,8 @@
 //! | where | words |
 //! | --- | --- |
 //! | `mark` | `cluster owner` |
-//! | `select.when`, `id` | the record, `mark vars` |
-//! | `body` | the record, `id mark digest prepared vars omit` |
+//! | `select.when`, `id` | the record, `cluster owner mark vars` |
+//! | `body` | the record, `cluster owner id mark digest prepared vars omit` |
 //! | `put`, `create`, `update`, `put` of a batch | those of `body`, `body remote seen change term` |
 //! | `delete`, `delete` of a batch | `id remote seen mark owner cluster term change removal prepared vars omit` |
 //! | `find` | those of `delete` without `change` and `removal` |

@@ -7,13 +7,13 @@ use super::{
     answer::Answer,
     items::FindRequest,
     outcome::RequestPurpose,
-    reading::Reading,
+    reading::{Reading, Readings},
     request::{RequestTemplate, Shared},
     scope::Scope,
     spec::{
         reading::PrepareSpec,
         request::WriteSpec,
-        values::{Entries, ReadingText},
+        values::{Entries, ReadingText, ReadingTree},
     },
     template::Compiler,
     values,
@@ -73,8 +73,8 @@ pub enum Writes {
 #[derive(Debug)]
 pub struct WriteTemplate {
     pub request: RequestTemplate,
-    remote: Option<Reading>,
-    seen: Option<Reading>,
+    remote: Option<Readings>,
+    seen: Option<Readings>,
 }
 
 /// Something that records refer to. It is found, or created, before the first write of a term.
@@ -126,11 +126,11 @@ impl WriteTemplate {
         compiler: &mut Compiler<'_>,
     ) -> Option<Self> {
         let request = RequestTemplate::compile(&spec.request, purpose, false, shared, compiler);
-        let mut reading = |text: &Option<ReadingText>| match text {
+        let mut readings = |tree: &Option<ReadingTree>| match tree {
             None => Some(None),
-            Some(text) => Reading::compile(text, Position::Answer, compiler).map(Some),
+            Some(tree) => Readings::compile(tree, Position::Answer, compiler).map(Some),
         };
-        let (remote, seen) = (reading(&spec.remote), reading(&spec.seen));
+        let (remote, seen) = (readings(&spec.remote), readings(&spec.seen));
         Some(Self { request: request?, remote: remote?, seen: seen? })
     }
 
@@ -144,8 +144,8 @@ impl WriteTemplate {
 
     /// What a successful answer says about the record. A value that cannot be read is missing.
     pub fn held(&self, answer: &Answer, scope: &Scope) -> Held {
-        let read = |reading: &Option<Reading>| {
-            reading.as_ref()?.read(answer.json(), || answer.scope(scope)).ok()?.map(std::borrow::Cow::into_owned)
+        let read = |readings: &Option<Readings>| {
+            readings.as_ref()?.read(answer.json(), &|| answer.scope(scope)).ok().flatten()
         };
         Held { remote: read(&self.remote), seen: read(&self.seen) }
     }
@@ -181,18 +181,24 @@ impl PrepareStep {
         !self.keep.is_empty()
     }
 
-    /// The value of `prepared.NAME`. `item` is what was found, or the answer to its creation.
+    /// The value of `prepared.NAME`. `item` is what `find` found, or the answer to `create`: `request` says which.
     ///
     /// # Errors
-    /// The name of a value that is missing.
-    pub fn kept(&self, item: &Json, answer: &Answer, scope: &Scope) -> Result<Json, String> {
+    /// The name of a value that is missing, and why it is missing.
+    pub fn kept(&self, item: &Json, request: &str, answer: &Answer, scope: &Scope) -> Result<Json, String> {
         let scope = answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
         let mut kept = Map::new();
         for (name, reading) in &self.keep {
             match reading.read(Some(item), || scope.clone()) {
                 Ok(Some(json)) => _ = kept.insert(name.clone(), json.into_owned()),
-                Ok(None) => return Err(format!("the answer has no value for `{}.{name}`", self.name)),
-                Err(error) => return Err(error.to_string()),
+                Ok(None) => {
+                    let cause = match answer.not_json() {
+                        Some(cause) => format!("the answer is not JSON: {cause}"),
+                        None => reading.why_missing(|| scope.clone()),
+                    };
+                    return Err(format!("the answer to `{request}` has no value for `{}.{name}`: {cause}", self.name));
+                }
+                Err(error) => return Err(format!("the answer to `{request}`: {error}")),
             }
         }
         Ok(Json::Object(kept))

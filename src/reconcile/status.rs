@@ -30,6 +30,8 @@ pub struct FailedRenders {
 pub struct FailedRender {
     /// The UID of the pod.
     pub uid: Uid,
+    /// Its namespace and name.
+    pub pod: String,
     pub cause: String,
 }
 

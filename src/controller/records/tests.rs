@@ -142,13 +142,14 @@ fn causes_of_failure_are_bounded() {
     let mut failed = Failed::default();
     let long = "ä".repeat(2 * CAUSE_CHARS);
     for n in 0..CAUSES_MAX + 50 {
-        failed.note(&uuid(n), Some(&long));
+        failed.note(&uuid(n), Some((format!("shop/web-{n}"), &long)));
     }
     let summary = failed.summary();
     assert_eq!((summary.count, summary.first.len()), (CAUSES_MAX + 50, CAUSES_MAX));
     assert!(summary.first.iter().all(|failed| failed.cause.chars().count() == CAUSE_CHARS));
-    failed.note(&uuid(0), Some("other"));
-    assert_eq!(failed.summary().first[0].cause, "other");
+    failed.note(&uuid(0), Some(("shop/web-0".to_owned(), "other")));
+    let first = failed.summary().first.swap_remove(0);
+    assert_eq!((first.pod.as_str(), first.cause.as_str()), ("shop/web-0", "other"));
     failed.note(&uuid(0), None);
     failed.retain(|uid| *uid == uuid(1));
     assert_eq!((failed.pods.len(), failed.causes), (1, 1));

@@ -1,6 +1,7 @@
 //! Files that load, and wrong files with the whole text of their errors.
 
 use super::*;
+use crate::{mapping::target::Target, model::ids::RecordOwner};
 
 /// The variable that writes the expected errors again.
 const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
@@ -82,12 +83,18 @@ fn aliases_cannot_multiply_without_bound() {
 fn shipped_examples_are_accepted() {
     let examples = [
         include_str!("../../../docs/targets/cloudevents.yaml"),
+        include_str!("../../../docs/targets/couchdb.yaml"),
         include_str!("../../../docs/targets/nautobot.yaml"),
         include_str!("../../../docs/targets/port.yaml"),
         include_str!("../../../docs/targets/servicenow.yaml"),
+        include_str!("../../../docs/targets/zabbix.yaml"),
     ];
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     for text in examples {
-        load("t.yaml", text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+        let loaded = load("t.yaml", text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+        for target in loaded.targets {
+            Target::compile(&target.spec, &owner).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+        }
     }
 }
 

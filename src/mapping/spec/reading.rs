@@ -55,13 +55,13 @@ members! {
         pub id: ReadingText = "id",
         /// The id, or a map of ids, that the registry assigned.
         pub remote: Option<ReadingTree> = "remote",
-        /// The record's revision.
-        pub seen: Option<ReadingText> = "seen",
+        /// The record's revision, or a map of values that make it.
+        pub seen: Option<ReadingTree> = "seen",
         /// The owner mark. A record with another mark, or none, is never touched.
         pub mark: Option<ReadingText> = "mark",
         /// Instead of `body`: the digest that the record's body stored. Edits that keep it stay unseen.
         pub digest: Option<ReadingText> = "digest",
-        /// The record's body. Its members that `body` has are compared.
+        /// The record's body, or a map of readings. The members that it reads are compared.
         pub body: Option<ReadingTree> = "body",
         /// Whether the record is retired: it exists and counts as deleted.
         pub gone: Option<ReadingText> = "gone",

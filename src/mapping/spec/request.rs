@@ -1,6 +1,8 @@
 //! Requests, and how their answers are judged.
 
-use super::values::{ByteSize, Count, Entries, Flag, Method, ReadingText, StatusPatterns, TemplateText, TemplateTree};
+use super::values::{
+    ByteSize, Count, Entries, Flag, Method, ReadingText, ReadingTree, StatusPatterns, TemplateText, TemplateTree,
+};
 use crate::mapping::members::{members, names};
 
 members! {
@@ -29,9 +31,9 @@ members! {
         /// The request.
         pub request: RequestSpec = flatten,
         /// How to read the id that the registry assigned from the answer.
-        pub remote: Option<ReadingText> = "remote",
+        pub remote: Option<ReadingTree> = "remote",
         /// How to read the record's new revision from the answer.
-        pub seen: Option<ReadingText> = "seen",
+        pub seen: Option<ReadingTree> = "seen",
     }
 }
 

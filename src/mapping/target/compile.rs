@@ -63,9 +63,6 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     if let Some(Some(delete)) = &delete {
         names_one_record(delete, &mut compiler);
     }
-    if let (Some(Some(body)), Some(spec)) = (&body, &records.body) {
-        body_is_map(body, spec, &mut compiler);
-    }
     let compiled = (|| {
         let (mark, base) = mark?;
         let (select, id, body, writes, batches) = (select?, id?, body?, writes?, batches?);
@@ -182,13 +179,6 @@ fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
     if !delete.uses().overlaps(WordSet::of(&[Word::Id, Word::Remote])) {
         let place = delete.place().clone();
         compiler.fail(&place, "`delete` does not say which record", "use `{{ id }}` or `{{ remote }}` in it");
-    }
-}
-
-fn body_is_map(body: &Template, spec: &crate::mapping::spec::values::TemplateTree, compiler: &mut Compiler<'_>) {
-    if body.uses().words.overlaps(WordSet::IDENTITY) && !matches!(body, Template::Map(_)) {
-        let fix = "write `body` as a map with a member for the mark and one for the digest";
-        compiler.fail(&spec.0.place, "`body` uses `mark` or `digest` and is not a map", fix);
     }
 }
 

@@ -50,8 +50,11 @@ pub(super) fn of(target: &Target, owner: &RecordOwner) -> WriteFacts {
 }
 
 /// Texts and numbers, because templates may calculate with it.
-fn revisions() -> [Json; 2] {
-    [Json::from("1"), Json::from(1)]
+fn revisions(target: &Target) -> [Json; 2] {
+    [Json::from("1"), Json::from(1)].map(|value| {
+        let seen = target.item.as_ref().and_then(|item| item.seen_of(&value));
+        seen.unwrap_or(value)
+    })
 }
 
 fn compares(target: &Target, record: &RenderedRecord) -> bool {
@@ -59,14 +62,15 @@ fn compares(target: &Target, record: &RenderedRecord) -> bool {
     let scope = |seen| target.write_scope(record, &Held { remote: None, seen }, &change(1));
     let says_more = |put: &PutTemplate<'_>| {
         let Ok(unread) = put.render(&scope(None), record) else { return false };
-        let read = revisions().map(|seen| put.render(&scope(Some(seen)), record));
+        let read = revisions(target).map(|seen| put.render(&scope(Some(seen)), record));
         read.into_iter().flatten().any(|read| !is_part(&unread, &read))
     };
     !puts.is_empty() && puts.iter().all(says_more)
 }
 
 fn orders(target: &Target, record: &RenderedRecord) -> bool {
-    let held = Held { remote: Some(Json::from("1")), seen: Some(Json::from("1")) };
+    let [seen, _] = revisions(target);
+    let held = Held { remote: Some(Json::from("1")), seen: Some(seen) };
     let scope = |order| target.write_scope(record, &held, &change(order));
     let creates = match &target.writes {
         Writes::CreateUpdate { create, update } => {

@@ -275,7 +275,6 @@ fn wrong_targets_are_errors_with_places() {
         (r#"body: {n: "{{ workload[0].name }}"}"#, "for a pod that was just created, the value is undefined"),
         (r#"body: {n: "{{ pod.name | date('%Y') }}"}"#, "for a running pod, the text is not an RFC 3339 time"),
         (r#"body: {n: "{{ change.id }}"}"#, "`body` cannot use `change`: it changes by itself"),
-        (r#"body: "{{ {'m': mark} }}""#, "`body` uses `mark` or `digest` and is not a map"),
         (r#"put: {path: "x/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#, "the value is undefined; give a fallback"),
         (r#"put: {path: "x/{{ id }}?a=b"}"#, "the path holds `?`; write the query in `query`"),
         (r#"put: {path: "x//{{ id }}"}"#, "the path has an empty segment"),
@@ -371,4 +370,57 @@ fn presets_compile_for_every_sample() {
             panic!("{preset}: {errors}");
         }
     }
+}
+
+const PLAIN: &str = r#"
+targets:
+  - name: t
+    url: http://a
+    body: {name: "{{ pod.name }}", node: "{{ placement.node | default(omit) }}", meta: {owner: "{{ mark }}", n: 1}}
+    put: {path: "a/{{ id }}", query: {seq: "{{ seen.s if seen is defined else omit }}"}}
+    delete: {path: "a/{{ id }}"}
+    find: {path: "a/{{ id }}", at: ""}
+    item: {id: /id, seen: {s: /seq, t: /term}, mark: /m/o, body: {name: /title, meta: {n: /m/n}}}
+"#;
+
+#[test]
+fn only_members_that_are_read_are_compared() {
+    let target = target(PLAIN);
+    let record = render(&target, &sample(0));
+    let mut shown = json!({"id": record.id, "title": record.body["name"], "m": {"n": 1.0, "o": target.mark()}, "x": 1});
+    let read = |shown: &Json| {
+        let item = target.read_item(shown, &answer(200, shown), &term(&target)).unwrap();
+        item.content.fingerprint().unwrap()
+    };
+    assert_eq!(read(&shown), record.fingerprint);
+    shown["m"]["n"] = json!(2);
+    assert_ne!(read(&shown), record.fingerprint);
+    let misspelt = PLAIN.replace("body: {name: /title", "body: {nmae: /title");
+    let error = try_target(&misspelt).unwrap_err();
+    assert!(error.contains("`item.body` reads `nmae`, which `body` does not have; write `name`"), "{error}");
+}
+
+#[test]
+fn revision_may_be_a_map() {
+    let target = target(PLAIN);
+    let shown = json!({"id": "a", "seq": 5, "term": 1});
+    let item = target.read_item(&shown, &answer(200, &shown), &term(&target)).unwrap();
+    assert_eq!(item.seen, Some(json!({"s": 5, "t": 1})));
+    let record = render(&target, &sample(0));
+    let url = |seen| put(&target, &record, &Held { remote: None, seen }).url;
+    assert_eq!((url(None).contains('?'), url(item.seen).ends_with("?seq=5")), (false, true));
+}
+
+/// Zabbix keeps the mark and the digest in a list, between texts of ours.
+#[test]
+fn digest_covers_texts_around_the_mark() {
+    let body = r#"{note: "{{ pod.annotations.note }} by {{ mark }}", tags: [{owner: "{{ mark }}"}, {note: "{{ pod.annotations.tag }}"}]}"#;
+    let target = target(&REST.replace("node: \"{{ placement.node | default(omit) }}\"", &format!("more: {body}")));
+    let digest = |note: &str, tag: &str| {
+        let mut record = sample(0);
+        record.pod.annotations.extend([("note".into(), note.into()), ("tag".into(), tag.into())]);
+        render(&target, &record).digest
+    };
+    assert_eq!(digest("a", "b"), digest("a", "b"));
+    assert!(digest("a", "b") != digest("c", "b") && digest("a", "b") != digest("a", "c"));
 }

@@ -44,9 +44,13 @@ impl Trial {
         let (what, fix) = match &error.cause {
             values::Error::Undefined => (
                 "the value is undefined".to_owned(),
-                "give a fallback with `| default(…)`, or leave the member out with `| default(omit)`",
+                "give a fallback with `| default(…)`, or leave the member out with `| default(omit)`".to_owned(),
             ),
-            cause => (cause.to_string(), "correct the template"),
+            values::Error::NoOwner(owner, member) => (
+                format!("`{owner}` is undefined"),
+                format!("write `{{{{ {member} if {owner} is defined else omit }}}}`"),
+            ),
+            cause => (cause.to_string(), "correct the template".to_owned()),
         };
         let what = if sample.is_empty() { what } else { format!("for {sample}, {what}") };
         self.errors.push(error.place.error(what, fix));

@@ -62,7 +62,9 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        let mut leaf = Leaf { place: place.clone(), parts: Vec::new(), uses: Uses::default() };
+        let names_identity = |text: &str| WordSet::IDENTITY.words().any(|word| word.name() == text.trim());
+        let is_identity = matches!(parts.as_slice(), [Piece::Expression(text)] if names_identity(text));
+        let mut leaf = Leaf { place: place.clone(), parts: Vec::new(), uses: Uses::default(), is_identity };
         for part in parts {
             match part {
                 Piece::Text(text) => leaf.parts.push(Part::Text(text.to_owned())),
@@ -90,7 +92,7 @@ impl Compiler<'_> {
             Allowed { position, words, variable: &variable, variables: self.variables, prepared: self.prepared };
         let parsed = parse_expr(text).and_then(|parsed| Ok((check::check(&parsed, &allowed), Compiled::new(text)?)));
         match parsed {
-            Ok((Ok(uses), compiled)) => return Some((compiled, uses)),
+            Ok((Ok((uses, members)), compiled)) => return Some((compiled.with_members(members), uses)),
             Ok((Err((what, fix)), _)) => self.fail(place, format!("{what}, in `{{{{ {shown} }}}}`"), fix),
             Err(error) => {
                 let what = error.detail().unwrap_or("it cannot be parsed").to_owned();

@@ -149,19 +149,33 @@ fn variable_is_evaluated_once() {
 }
 
 #[test]
-fn digest_leaves_out_what_uses_mark_or_digest() {
+fn digest_covers_all_but_mark_and_digest() {
     let text = r#"
 a: 1
 m: "{{ mark }}"
 deep: {d: "{{ digest }}", b: "{{ pod.name }}"}
-list: ["{{ mark }}", x]
-meta: {m: "by {{ mark }}", $each: "{{ pod.labels | items }}", $key: "{{ it[0] }}", $value: "{{ it[1] }}"}
+text: "{{ pod.name }} by {{ mark }}, {{ digest }}"
+list: [{tag: owner, value: "{{ mark }}"}, {tag: note, value: "{{ pod.name }}"}, {tag: d, value: "{{ digest }}"}]
+texts: ["{{ mark }}", "{{ pod.name }}"]
+each: {$each: "{{ pod.labels | items }}", $value: {k: "{{ it[0] }}", d: "{{ digest }}"}}
+meta: {m: "{{ mark }}", $each: "{{ pod.labels | items }}", $key: "{{ it[0] }}{{ digest }}", $value: "{{ it[1] }}"}
+whole: "{{ {'d': digest, 'n': pod.name} }}"
 "#;
     let Compiled { template, scope } = compile(text).unwrap();
-    let mut body = template.render_without(WordSet::IDENTITY, &scope, &mut Budget::default()).unwrap().unwrap();
-    let labels = json!({"a": "1", "b.c": "2", "e": ""});
-    assert_eq!(body, json!({"a": 1, "deep": {"b": "web"}, "meta": labels}));
-    template.fill(WordSet::IDENTITY, &mut body, &scope).unwrap();
+    let zero = scope.with(vec![(Word::Digest, Value::from("0"))]);
+    let mut body = template.render_digested(&zero).unwrap().unwrap();
+    let covered = json!({
+        "a": 1,
+        "deep": {"b": "web"},
+        "text": "web by m, 0",
+        "list": [{"tag": "owner"}, {"tag": "note", "value": "web"}, {"tag": "d"}],
+        "texts": ["web"],
+        "each": [{"k": "a", "d": "0"}, {"k": "b.c", "d": "0"}, {"k": "e", "d": "0"}],
+        "meta": {"a0": "1", "b.c0": "2", "e0": ""},
+        "whole": {"d": "0", "n": "web"},
+    });
+    assert_eq!(body, covered);
+    template.fill(&mut body, &scope).unwrap();
     assert_eq!(Some(body), template.render(&scope).unwrap());
 }
 

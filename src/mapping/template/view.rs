@@ -30,7 +30,7 @@ impl Template {
         }
     }
 
-    fn may_be_omitted(&self) -> bool {
+    pub(super) fn may_be_omitted(&self) -> bool {
         matches!(self, Self::Leaf(leaf) if leaf.is_expression())
     }
 }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     mapping::{
+        answer::Answer,
         batch::{BatchRequest, BatchResult},
         outcome::Judgement,
         spec::request::RuleOutcome,
@@ -217,12 +218,13 @@ impl TargetClient {
         };
         let judgement = batch.judge(&exchanged.answer, term.scope());
         let reason = self.transport.clean(&judgement.reason);
-        let results = || batch.results(&exchanged.answer, term.scope());
+        let answer = &exchanged.answer;
+        let results = || batch.results(answer, term.scope());
         match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done if !batch.has_results() => {
                 Outcome::Verdicts(chunk.iter().map(|member| self.done(member)).collect())
             }
-            Ruling::Done => Outcome::Verdicts(self.by_results(batch, chunk, results())),
+            Ruling::Done => Outcome::Verdicts(self.by_results(batch, chunk, results(), answer)),
             Ruling::Absent
             | Ruling::Exists(_)
             | Ruling::Stale(_)
@@ -262,16 +264,24 @@ impl TargetClient {
         batch: &BatchRequest,
         chunk: &[Member<'_>],
         results: Option<Vec<BatchResult>>,
+        answer: &Answer,
     ) -> Vec<Result<(), Stop>> {
         let Some(results) = results else {
-            let unreadable = || Err(Stop::uncertain("the results of the batch cannot be read"));
-            return chunk.iter().map(|_| unreadable()).collect();
+            let cause = match answer.not_json() {
+                Some(cause) => format!("the answer to the batch is not JSON: {cause}"),
+                None => "the answer to the batch has no list where `results.items` reads it".to_owned(),
+            };
+            return chunk.iter().map(|_| Err(Stop::uncertain(cause.clone()))).collect();
+        };
+        let nothing_named = match results.len() {
+            0 => "the list that `results.items` reads is empty, so no result names the record".to_owned(),
+            count => format!("none of the {count} results names the record; check `results.id` or `results.index`"),
         };
         let mut named = assign(chunk, results);
         let result = |(index, member): (usize, &Member<'_>)| match named.remove(&index) {
             Some(judgement) => self.judged(member, &judgement),
             None if batch.names_failures_only() => self.done(member),
-            None => Err(Stop::uncertain("no result of the batch names the record")),
+            None => Err(Stop::uncertain(nothing_named.clone())),
         };
         chunk.iter().enumerate().map(result).collect()
     }

@@ -76,9 +76,8 @@ pub(super) async fn look_up(
     let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
     let Some(json) = find.item(&exchanged.answer, &scope).map_err(unreadable)? else {
         // An answer without JSON says nothing about the record.
-        let is_json = exchanged.answer.json().is_some();
-        let not_json = Stop::uncertain("the answer to `find` is not JSON");
-        return if is_json { Ok((Lookup::Nothing, None)) } else { Err(not_json.into()) };
+        let Some(cause) = exchanged.answer.not_json() else { return Ok((Lookup::Nothing, None)) };
+        return Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}")).into());
     };
     let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());

@@ -63,7 +63,7 @@ impl TargetClient {
             }
         }
         let item = answer.json().cloned().unwrap_or_default();
-        step.kept(&item, &answer, scope).map_err(|error| self.not_prepared(&error))
+        step.kept(&item, "create", &answer, scope).map_err(|error| self.not_prepared(&error))
     }
 
     async fn find_step(&self, step: &PrepareStep, scope: &Scope) -> Result<Option<Json>, Failure> {
@@ -75,7 +75,7 @@ impl TargetClient {
         let item = find.item(&answer, scope).map_err(|error| self.not_prepared(&error.to_string()))?;
         match item {
             None => Ok(None),
-            Some(item) => step.kept(&item, &answer, scope).map(Some).map_err(|error| self.not_prepared(&error)),
+            Some(item) => step.kept(&item, "find", &answer, scope).map(Some).map_err(|error| self.not_prepared(&error)),
         }
     }
 

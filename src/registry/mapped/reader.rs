@@ -116,7 +116,7 @@ impl TargetReader {
             _ => return Err(failure(&judgement, &exchanged, &self.transport)),
         }
         let item = find.item(&exchanged.answer, scope).map_err(|error| unusable(error.to_string()))?;
-        item.map(|item| step.kept(&item, &exchanged.answer, scope).map_err(unusable)).transpose()
+        item.map(|item| step.kept(&item, "find", &exchanged.answer, scope).map_err(unusable)).transpose()
     }
 
     /// Reads the first page of the list. Returns its header `Date`; the outer `None` says that there is no list.

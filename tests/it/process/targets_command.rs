@@ -143,6 +143,42 @@ async fn try_needs_consent_and_leaves_nothing() {
     assert_eq!(writes.len(), 3, "{writes:?}");
 }
 
+#[tokio::test]
+async fn try_writes_two_records_in_a_batch() {
+    let registry = RestRegistry::start().await;
+    let batch = r#"    batch:
+      - path: bulk
+        lines: true
+        put: [{id: "{{ id }}", put: "{{ body }}"}]
+        delete: [{id: "{{ id }}", delete: true}]
+        max: {records: 10}
+        results: {items: /results, id: /id, status: /status}
+"#;
+    let (_folder, file) = targets_file(&registry.url, batch);
+    let command = ["targets", "try", "systems", "--yes", "--targets", &file];
+    let (code, shown) = run_json(&command).await;
+    let steps: Vec<&str> = shown["steps"].as_array().unwrap().iter().filter_map(|step| step["step"].as_str()).collect();
+    let of_batch = ["batch put", "list", "find", "list", "find", "batch delete", "list", "list"];
+    assert!(code == 0 && steps.ends_with(&of_batch), "{shown:#}");
+    let lines: Vec<usize> = registry.bulks().iter().map(|(_, lines)| *lines).collect();
+    assert_eq!((lines, registry.records().len()), (vec![2, 2], 0));
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("items: /results", "items: /result")).unwrap();
+    let (code, shown) = run_json(&command).await;
+    assert!(code == 1 && shown.to_string().contains("no list where `results.items` reads it"), "{shown:#}");
+    assert!(registry.records().is_empty(), "the records are deleted after a failure too");
+}
+
+#[tokio::test]
+async fn try_says_if_no_update_was_tested() {
+    let registry = RestRegistry::start().await;
+    let body = "    body: {node: null, addresses: null}\n";
+    let (_folder, file) = targets_file(&registry.url, body);
+    let (code, shown) = run_json(&["targets", "try", "systems", "--yes", "--targets", &file]).await;
+    let again = shown["steps"].as_array().unwrap().iter().find(|step| step["step"] == "put again").unwrap();
+    let says = "the body does not change with the pod's state; an update was not tested";
+    assert_eq!((code, &again["what"]), (0, &json!(says)), "{shown:#}");
+}
+
 /// Records of pods that `select` excludes need not render.
 #[tokio::test]
 async fn try_needs_no_record_of_excluded_pods() {

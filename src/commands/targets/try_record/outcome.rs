@@ -43,7 +43,9 @@ impl Attempted {
     }
 
     pub(super) fn of_verdict(verdicts: Result<Vec<Verdict>, Failure>) -> Self {
-        match verdicts.map(|verdicts| verdicts.into_iter().next()) {
+        let is_done = |verdict: &Verdict| matches!(verdict, Verdict::Done);
+        // The worst of them, so that no failure is hidden.
+        match verdicts.map(|verdicts| verdicts.into_iter().min_by_key(is_done)) {
             Ok(Some(Verdict::Done)) => Self::good(String::new()),
             Ok(Some(Verdict::Rejected { cause })) => Self::failed(format!("rejected: {cause}")),
             Ok(Some(Verdict::Retry { cause, .. })) => Self::failed(format!("to be sent again later: {cause}")),

@@ -9,6 +9,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,12 +18,13 @@ use crate::{
         login::LoginTemplate,
         spec::auth::{LoginSpec, Oauth2Spec},
         url::encode,
+        values::shorten,
     },
     reconcile::outcome::Failure,
     registry::{
         credentials::Error,
         http::{Connection, HttpAnswer},
-        mapped::secrets::{Content, SecretFile},
+        mapped::secrets::{Content, SecretFile, redact},
     },
 };
 
@@ -30,6 +32,10 @@ use crate::{
 const ANSWER: usize = 256 << 10;
 /// A token is renewed when this part of its lifetime is over.
 const RENEW_AFTER: f64 = 0.8;
+/// Members of an answer that say why there is no token.
+const ERRORS: [&str; 6] = ["detail", "error", "error_description", "errors", "message", "reason"];
+/// Characters of an answer without a token that are shown.
+const SHOWN: usize = 300;
 /// The longest lifetime that is believed.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// After a token was refused, another is not asked for earlier than this, so that a refused client does not log in again
@@ -174,8 +180,33 @@ async fn ask_login(
     refused(&answer, "auth.login")?;
     let answer = Answer::new(answer.status, [], &answer.body);
     let token = login.token(&answer);
-    let token = token.ok_or_else(|| Failure::Broken("the answer to auth.login has no token".to_owned()))?;
+    let token =
+        token.ok_or_else(|| Failure::Broken(without_token(&answer, texts.into_iter().map(|(_, text)| text))))?;
     Ok((token.text.into(), token.lifetime.map(Duration::from_secs)))
+}
+
+/// What an answer without a token says instead. A token may be somewhere else in it, so only its errors are shown.
+fn without_token(answer: &Answer, secrets: impl Iterator<Item = SecretString>) -> String {
+    let secrets: Vec<SecretString> = secrets.collect();
+    let shown = |text: &str| shorten(&redact(text, &secrets), SHOWN);
+    let says = match (answer.json(), answer.not_json()) {
+        (None, cause) => format!("it is not JSON: {}", cause.unwrap_or_default()),
+        (Some(Json::Object(members)), _) => {
+            let errors: Map<String, Json> = members
+                .iter()
+                .filter(|(name, member)| ERRORS.contains(&name.as_str()) && !member.is_null())
+                .map(|(name, member)| (name.clone(), member.clone()))
+                .collect();
+            if errors.is_empty() {
+                let names: Vec<&str> = members.keys().map(String::as_str).collect();
+                format!("its members are {}", shown(&names.join(", ")))
+            } else {
+                shown(&Json::Object(errors).to_string())
+            }
+        }
+        (Some(_), _) => "it is no map".to_owned(),
+    };
+    format!("the answer to auth.login has no token where `token` reads it: {says}")
 }
 
 fn refused(answer: &HttpAnswer, setting: &str) -> Result<(), Failure> {

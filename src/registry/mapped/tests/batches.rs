@@ -1,6 +1,6 @@
 //! Writing several records in one request.
 
-use super::fake::{Fake, Fault, delete, exclusive, pod, put, uid};
+use super::fake::{Fake, Fault, cause, delete, exclusive, pod, put, uid};
 use crate::{
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
@@ -114,6 +114,23 @@ async fn each_record_has_its_own_result() {
         let verdicts = write(&client, &["a2", "b2"]).await.unwrap();
         let uncertain = |verdict: &Verdict| matches!(verdict, Verdict::Uncertain { .. });
         assert!(verdicts.iter().all(uncertain), "{answer}: {verdicts:?}");
+    }
+}
+
+#[tokio::test]
+async fn unreadable_results_name_their_reading() {
+    let fake = Fake::start().await;
+    let results = "    results: {items: /results, id: /id}\n";
+    let client = fake.client(&with(&format!("{}{results}", ATOMIC.replace("    atomic: true\n", ""))));
+    for (answer, says) in [
+        ("{}", "no list where `results.items` reads it"),
+        (r#"{"results": []}"#, "the list that `results.items` reads is empty"),
+        (r#"{"results": [{"id": "other"}]}"#, "check `results.id`"),
+        ("done", "is not JSON: expected value at line 1 column 1"),
+    ] {
+        fake.fail([Fault::Say(answer.to_owned())]);
+        let verdicts = write(&client, &["a", "b"]).await.unwrap();
+        assert!(cause(Ok(verdicts[0].clone())).contains(says), "{answer}: {verdicts:?}");
     }
 }
 

@@ -85,6 +85,28 @@ async fn login_is_sent_once_and_again_after_refusal() {
     assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Unauthorized { .. })));
 }
 
+/// A token may be anywhere in an answer, and a registry may repeat what was sent.
+#[tokio::test]
+async fn login_without_token_shows_errors_alone() {
+    let fake = Fake::start().await;
+    let file = secret("my password");
+    let auth = format!(
+        "auth: {{login: {{path: login, body: {{p: \"{{{{ secret.p }}}}\"}}, secrets: {{p: {}}}, token: /token}}}}",
+        file.to_string_lossy()
+    );
+    let client = fake.client(&format!("{auth}{}", exclusive()));
+    for (answer, says) in [
+        (r#"{"error": {"data": "my password is wrong"}, "id": 1}"#, r#"{"error":{"data":"*** is wrong"}}"#),
+        (r#"{"accessToken": "t0ken", "id": 1}"#, "its members are accessToken, id"),
+        (r#""t0ken""#, "it is no map"),
+        ("t0ken", "it is not JSON: expected ident at line 1 column 2"),
+    ] {
+        fake.fail([Fault::Say(answer.to_owned())]);
+        let failure = write_pod(&client, 1, "web").await.unwrap_err().to_string();
+        assert!(failure.contains(says) && !failure.contains("t0ken"), "{failure}");
+    }
+}
+
 /// Lets time pass for the ages of tokens.
 async fn wait(seconds: u64) {
     tokio::time::pause();

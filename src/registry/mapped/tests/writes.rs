@@ -312,4 +312,8 @@ item: {id: /uid, remote: /id, mark: /owner, digest: /digest}
     assert_eq!(fake.requests(), ["GET systems?title=kind"]);
     fake.fail([Fault::Refuse(500, "")]);
     assert!(matches!(client.prepare(9).await, Err(Failure::Broken(_))));
+    let client = fake.client(&members.replace("{id: /id}}\nbody", "{id: \"{{ item.result.id }}\"}}\nbody"));
+    let failure = client.prepare(7).await.unwrap_err().to_string();
+    let says = "the answer to `find` has no value for `kind.id`: targets.yaml:";
+    assert!(failure.contains(says) && failure.contains("`item.result` is undefined"), "{failure}");
 }
