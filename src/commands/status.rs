@@ -10,7 +10,7 @@ use crate::{
     model::{ids::RecordOwner, label::RecordLabel},
     reconcile::{
         absence::hold::HoldSummary,
-        status::{ControllerStatus, FailedRenders},
+        status::{ControllerStatus, FailedRenders, FailedResync},
     },
     telemetry::metrics::{Figures, Metrics, target::TargetFigures},
 };
@@ -72,7 +72,7 @@ impl StatusPage {
 
     /// The members that a target has and the process, too.
     fn state(&self, status: &ControllerStatus, figures: &TargetFigures) -> Map<String, Value> {
-        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, ability: _ } = status;
+        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, failed_resync, ability: _ } = status;
         let TargetFigures { records, oldest_pending_seconds, first_complete_sync_seconds } = figures;
         let records: Map<_, _> = records.iter().map(|(state, count)| ((*state).to_owned(), (*count).into())).collect();
         let first_sync = Some(*first_complete_sync_seconds).filter(|seconds| *seconds > 0.0);
@@ -84,6 +84,7 @@ impl StatusPage {
             ("oldestPendingSeconds".to_owned(), (*oldest_pending_seconds).into()),
             ("holds".to_owned(), holds.iter().map(|hold| self.hold(hold)).collect::<Vec<_>>().into()),
             ("failedRenders".to_owned(), failed(failed_renders)),
+            ("failedResync".to_owned(), failed_resync.as_ref().map(resync).into()),
         ])
     }
 
@@ -105,6 +106,10 @@ impl StatusPage {
 fn failed(FailedRenders { count, first }: &FailedRenders) -> Value {
     let pods = first.iter().map(|failed| json!({"uid": failed.uid, "pod": failed.pod, "cause": failed.cause}));
     json!({"count": count, "pods": pods.collect::<Vec<_>>()})
+}
+
+fn resync(FailedResync { seconds, tries, cause }: &FailedResync) -> Value {
+    json!({"seconds": seconds, "tries": tries, "cause": cause})
 }
 
 /// The figures of all targets together. The first complete sync is that of the last target.

@@ -91,6 +91,8 @@ impl<R: Registry> EventLoop<R> {
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
         let lists = Lists::new(view.watches(), options.namespaces.clone());
         let (availability, session_rng) = (Availability::new(rng.fork()), rng.fork());
+        let resync = Resync::new(options.resync_interval, metrics.clone(), rng.fork());
+        let absences = Absences::new(options.target, lists, options.on_scope_change, rng.fork());
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
@@ -98,9 +100,9 @@ impl<R: Registry> EventLoop<R> {
             stop_within: options.stop_within,
             term: Term::none(),
             availability,
-            resync: Resync::new(options.resync_interval, metrics.clone(), rng.fork()),
-            absences: Absences::new(options.target, lists, options.on_scope_change, rng.fork()),
             session: WriterSession::new(options, session_rng),
+            resync,
+            absences,
             unknown_pods: UnknownPods::default(),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
@@ -280,10 +282,11 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// Whether the registry is believed to be equal to the cluster.
-    fn is_in_sync(&self) -> bool {
+    fn is_in_sync(&self, now: Moment) -> bool {
         self.session.is_open()
             && self.reporter.watches_live()
             && self.ledger.is_seeded()
+            && self.resync.is_current(now)
             && self.absences.lists.over_all().is_some()
             && self.ledger.pending_count() == 0
             && self.absences.is_settled()
@@ -292,7 +295,7 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn report(&mut self, now: Moment) {
-        let in_sync = self.is_in_sync();
+        let in_sync = self.is_in_sync(now);
         if in_sync {
             self.session.note_in_sync();
         }
@@ -319,6 +322,7 @@ impl<R: Registry> EventLoop<R> {
             ability: self.ability(now),
             holds: self.holds(),
             failed_renders: self.records.failed_renders(),
+            failed_resync: self.resync.failed(now),
         };
         self.reporter.show(controller_status, self.session.phase());
     }

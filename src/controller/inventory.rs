@@ -57,6 +57,18 @@ pub(super) enum Error {
     Pages(Cow<'static, str>),
 }
 
+impl Error {
+    /// Whether the cause is probably there until a person acts.
+    pub(super) fn lasts(&self) -> bool {
+        match self {
+            Self::Mismatch { .. } | Self::List(_) | Self::Pages(_) => true,
+            Self::Failure(failure) => {
+                matches!(failure, Failure::Refused { .. } | Failure::NotFound | Failure::Inventory(_))
+            }
+        }
+    }
+}
+
 /// What the ledger assumes the registry to hold, to compare with the inventory.
 #[derive(Debug)]
 pub(super) struct OurRecords {

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     model::{digest::Buckets, moment::Moment, pod::StoredPod},
-    reconcile::{early_resync::EarlyResync, ledger::Ledger, outcome::Failure, retry},
+    reconcile::{
+        early_resync::EarlyResync, failing_resync::FailingResync, ledger::Ledger, outcome::Failure, retry,
+        status::FailedResync,
+    },
     telemetry::metrics::{
         labels::{DriftKind, RequestKind as Kind, RequestOutcome},
         target::TargetMetrics,
@@ -35,6 +38,8 @@ pub(super) struct Resync {
     /// When the next step or resync is due.
     due_at: Moment,
     failures: u32,
+    /// Set until a resync is complete.
+    failing: Option<FailingResync>,
     /// DesiredRecords in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
     /// Whether the inventory was small before this process wrote.
@@ -88,7 +93,7 @@ pub(super) enum ResyncKind {
     /// The first one of a term.
     First,
     Regular,
-    /// One before its time, which settled uncertain records.
+    /// One before its time, because of uncertain records or of an inventory that lags.
     Early,
 }
 
@@ -98,6 +103,7 @@ impl Resync {
             state: State::Idle,
             due_at: Moment::START,
             failures: 0,
+            failing: None,
             limit: PAGE_ITEMS,
             is_small: false,
             early: EarlyResync::default(),
@@ -172,7 +178,18 @@ impl Resync {
     }
 
     pub(super) fn stand_by(&mut self) {
-        (self.state, self.is_small) = (State::Idle, false);
+        (self.state, self.is_small, self.failing) = (State::Idle, false, None);
+    }
+
+    /// Whether the inventory is compared at the resync interval: none is overdue, and the last one did not fail.
+    pub(super) fn is_current(&self, now: Moment) -> bool {
+        let is_reading = matches!(self.state, State::Reading { .. });
+        self.failing.is_none() && (is_reading || now < self.due_at)
+    }
+
+    /// The tries that failed since the last complete resync.
+    pub(super) fn failed(&self, now: Moment) -> Option<FailedResync> {
+        self.failing.as_ref().map(|failing| failing.status(now))
     }
 
     /// Whether the inventory was compared in this session, and no resync is due.
@@ -192,6 +209,14 @@ impl Resync {
             tracing::info!(uncertain, "many writes may have been applied; reading the registry's inventory");
             self.regular_at = Some(self.due_at);
             self.due_at = now;
+        }
+    }
+
+    /// The registry may hold records that its inventory did not show yet: reads it again after this time.
+    pub(super) fn repeat_after(&mut self, after: Duration, now: Moment) {
+        if now + after < self.due_at {
+            self.regular_at = Some(self.due_at);
+            self.due_at = now + after;
         }
     }
 
@@ -254,6 +279,14 @@ impl Resync {
         let random = self.rng.u64(..);
         self.due_at = now + retry::backoff(RETRY.0, RETRY.1, self.failures, random);
         tracing::warn!(%error, failures = self.failures, "registry inventory not read; retrying");
+        let failing = self.failing.get_or_insert_with(|| FailingResync::begin(now));
+        if failing.failed(error.to_string(), error.lasts(), now) {
+            tracing::error!(
+                %error,
+                "resync keeps failing; missing and edited records are not repaired. Fix the cause, and test with: \
+                 pod-registrar check"
+            );
+        }
         match error {
             Error::Failure(failure) => effects.push(ResyncEffect::RequestFailed(failure)),
             Error::Mismatch { .. } | Error::Pages(_) | Error::List(_) => {
@@ -300,6 +333,7 @@ impl Resync {
 
     /// Sets the time of the next resync.
     fn complete(&mut self, is_seeded: bool, now: Moment) -> ResyncKind {
+        self.failing = None;
         let interval = self.interval.mul_f64(0.9 + 0.2 * self.rng.f64());
         let regular_at = self.regular_at.take();
         self.due_at = regular_at.unwrap_or(now + interval);

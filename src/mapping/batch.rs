@@ -12,6 +12,7 @@ use super::{
     template::{Compiler, RenderError, Template},
     values,
     words::{Position, Word, WordSet},
+    writes::Held,
 };
 
 /// The status of a result that shows something else than a status: no rule and no default takes it for a success.
@@ -42,18 +43,22 @@ struct Results {
     items: Reading,
     id: Option<Reading>,
     index: Option<Reading>,
+    remote: Option<Reading>,
+    seen: Option<Reading>,
     status: Option<Reading>,
     rules: Rules,
     failures_only: bool,
 }
 
 /// The result of one record in a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BatchResult {
     pub id: Option<String>,
     /// The positions of its operations, from 0.
     pub operations: Vec<usize>,
     pub judgement: Judgement,
+    /// What the result says about the record.
+    pub held: Held,
 }
 
 impl BatchRequest {
@@ -77,8 +82,14 @@ impl BatchRequest {
         Some(Self { request: request?, put: put?, delete: delete?, limits, atomic: spec.atomic.0, results: results? })
     }
 
-    pub(super) fn put_uses(&self) -> WordSet {
-        self.put.iter().fold(WordSet::NONE, |words, template| words.and(template.uses().words))
+    /// The words in a request that writes records.
+    pub fn put_uses(&self) -> WordSet {
+        self.put.iter().fold(self.request.uses(), |words, template| words.and(template.uses().words))
+    }
+
+    /// The words in a request that deletes records.
+    pub fn delete_uses(&self) -> WordSet {
+        self.delete.iter().fold(self.request.uses(), |words, template| words.and(template.uses().words))
     }
 
     pub fn puts(&self) -> bool {
@@ -92,6 +103,11 @@ impl BatchRequest {
     /// Whether the answer names results. If not, every record has the result of the request.
     pub fn has_results(&self) -> bool {
         self.results.is_some()
+    }
+
+    /// Whether the registry assigns the ids of the records that it writes.
+    pub fn reads_remote(&self) -> bool {
+        self.results.as_ref().is_some_and(|results| results.remote.is_some())
     }
 
     /// Whether a record that no result names succeeded. Otherwise it is uncertain.
@@ -165,11 +181,13 @@ impl Results {
             Some(text) => Reading::compile(text, Position::Item, compiler).map(Some),
         };
         let (id, index, status) = (reading(&spec.id), reading(&spec.index), reading(&spec.status));
+        let (remote, seen) = (reading(&spec.remote), reading(&spec.seen));
         let items = Reading::compile(&spec.items, Position::Answer, compiler);
         let rules = RulesSpec { rules: [&spec.outcome, shared.rules], check: None, reason: spec.reason.as_ref() };
         let rules = Rules::compile(&rules, Position::Item, compiler);
         let failures_only = spec.failures_only.0;
-        Some(Self { items: items?, id: id?, index: index?, status: status?, rules: rules?, failures_only })
+        let (remote, seen, rules) = (remote?, seen?, rules?);
+        Some(Self { items: items?, id: id?, index: index?, remote, seen, status: status?, rules, failures_only })
     }
 
     fn read(&self, item: &Json, answer: &Answer, scope: &Scope) -> BatchResult {
@@ -188,7 +206,9 @@ impl Results {
             None => answer.status,
             Some(status) => position(status).and_then(|status| u16::try_from(status).ok()).unwrap_or(NO_STATUS),
         };
-        BatchResult { id, operations, judgement: self.rules.judge_result(status, item, &scope) }
+        let kept = |reading| read(reading).map(std::borrow::Cow::into_owned);
+        let held = Held { remote: kept(&self.remote), seen: kept(&self.seen) };
+        BatchResult { id, operations, judgement: self.rules.judge_result(status, item, &scope), held }
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{
     batch::BatchRequest,
     items::ItemReading,
-    request::RequestTemplate,
     target::Target,
     words::{Word, WordSet},
     writes::Writes,
@@ -107,10 +106,10 @@ fn drift(target: &Target) -> Guarantee {
 }
 
 fn former_leader(target: &Target) -> Guarantee {
-    let used = used_by_writes(target);
-    let (level, because) = if used.has(Word::Term) {
+    let uses = |word| words_of_writes(target).all(|words| words.has(word));
+    let (level, because) = if uses(Word::Term) {
         (GuaranteeLevel::Full, "writes name their term; the registry has to refuse an older one")
-    } else if used.has(Word::Seen) || target.orders_writes() {
+    } else if uses(Word::Seen) || target.orders_writes() {
         (GuaranteeLevel::Partial, "writes name a revision or an order; the registry has to compare it")
     } else {
         (GuaranteeLevel::Partial, by_the_lease(reads(target)))
@@ -162,15 +161,14 @@ fn shows_ours(target: &Target) -> bool {
     target.reads_mark() || target.exclusive
 }
 
-/// The words in all requests that write.
-fn used_by_writes(target: &Target) -> WordSet {
-    let writes: Vec<&RequestTemplate> = match &target.writes {
-        Writes::Put(put) => vec![&put.request],
-        Writes::CreateUpdate { create, update } => vec![&create.request, &update.request],
-        Writes::Batches | Writes::Nothing => Vec::new(),
+/// The words of each request that may replace a record.
+fn words_of_writes(target: &Target) -> impl Iterator<Item = WordSet> {
+    let single = match &target.writes {
+        Writes::Put(put) => Some(put.request.uses()),
+        Writes::CreateUpdate { update, .. } => Some(update.request.uses()),
+        Writes::Batches | Writes::Nothing => None,
     };
-    let writes = writes.into_iter().map(RequestTemplate::uses);
-    writes.chain(target.batches.iter().map(BatchRequest::put_uses)).fold(WordSet::NONE, WordSet::and)
+    single.into_iter().chain(target.batches.iter().filter(|batch| batch.puts()).map(BatchRequest::put_uses))
 }
 
 #[cfg(test)]
@@ -199,6 +197,7 @@ mod tests {
         let by_seen = r#"put: {path: "p/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}}"#;
         let if_none = by_seen.replace("}\"}}", "}\", If-None-Match: \"{{ omit if seen is defined else '*' }}\"}}");
         let by = |member: &str| put.replace("}}\"", &format!("}}}}\", query: {{c: \"{{{{ change.{member} }}}}\"}}"));
+        let batch = r#", batch: [{path: b, put: [{id: "{{ id }}"}], max: {records: 2}}]"#;
         // In the order of the tables in docs/targets.md.
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
@@ -210,6 +209,12 @@ mod tests {
             (item(&format!(", {digest}")).replace(put, &by("id")), [Partial, Full, Full, Partial, Partial], "repaired"),
             (item(&format!(", {digest}")).replace(put, &by("time")), [Partial, Full, Full, Partial, Partial], "order"),
             (item(&format!(", {digest}")), [Partial, Full, Full, Partial, Partial], "late write is repaired"),
+            // A batch writes as well.
+            (
+                item(&format!(", {digest}")).replace(put, &if_none) + batch,
+                [Partial, Full, Full, Partial, Partial],
+                "late write is repaired",
+            ),
             (item(&format!(", {compared}")), [Partial, Full, Full, Full, Partial], "late write is repaired"),
             // The member `c` is not read.
             (

@@ -7,7 +7,7 @@
 //! | 2xx, and `check` holds | done |
 //! | 2xx with HTML, or `check` fails; 3xx, 5xx | uncertain |
 //! | 404, 410 | absent; for a put, a create or a batch: reject, because the path is wrong |
-//! | 409 | exists; for a delete: stale |
+//! | 409 | exists; for a delete, and for a request that uses `seen`: stale |
 //! | 412 | stale |
 //! | 408, 425, 429, 503 | retry |
 //! | 401, 403, 407 | pause |
@@ -23,7 +23,7 @@ use super::{
     },
     template::{Compiler, Leaf},
     values::shorten,
-    words::Position,
+    words::{Position, Word, WordSet},
 };
 
 /// Characters of a reason.
@@ -102,8 +102,14 @@ impl Rules {
         self.check.is_some()
     }
 
-    /// Judges the answer to a whole request. `scope` holds the words of the term.
-    pub fn judge(&self, purpose: RequestPurpose, answer: &Answer, scope: &Scope) -> Judgement {
+    /// Judges the answer to a whole request. `words_used` are those of its templates; `scope` holds the words of the term.
+    pub(super) fn judge(
+        &self,
+        purpose: RequestPurpose,
+        words_used: WordSet,
+        answer: &Answer,
+        scope: &Scope,
+    ) -> Judgement {
         let words = || answer.scope(scope);
         let reason = || self.reason(answer.json(), answer.status, answer.text(), &words());
         if let Some(outcome) = self.by_rule(answer.status, &words) {
@@ -111,7 +117,7 @@ impl Rules {
         }
         let judged = |outcome, reason| Judgement { outcome, reason, by_rule: false };
         if !answer.is_success() {
-            return judged(default(purpose, answer.status), reason());
+            return judged(default(purpose, words_used, answer.status), reason());
         }
         if answer.is_html() {
             return judged(RuleOutcome::Uncertain, "the answer is HTML; a proxy may have answered".to_owned());
@@ -128,7 +134,7 @@ impl Rules {
         let reason = self.reason(Some(item), status, "", scope);
         match self.by_rule(status, &|| scope.clone()) {
             Some(outcome) => Judgement { outcome, reason, by_rule: true },
-            None => Judgement { outcome: default(RequestPurpose::Batch, status), reason, by_rule: false },
+            None => Judgement { outcome: default_of_result(status), reason, by_rule: false },
         }
     }
 
@@ -149,13 +155,23 @@ impl Rules {
     }
 }
 
-fn default(purpose: RequestPurpose, status: u16) -> RuleOutcome {
+/// A record that a bulk request does not find is absent. Only for a deletion, that is a success.
+fn default_of_result(status: u16) -> RuleOutcome {
+    match status {
+        404 | 410 => RuleOutcome::Absent,
+        _ => default(RequestPurpose::Batch, WordSet::NONE, status),
+    }
+}
+
+fn default(purpose: RequestPurpose, words_used: WordSet, status: u16) -> RuleOutcome {
     match (status, purpose) {
         (200..=299, _) => RuleOutcome::Done,
         (401 | 403 | 407, _) => RuleOutcome::Pause,
         (404 | 410, RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Batch) => RuleOutcome::Reject,
         (404 | 410, _) => RuleOutcome::Absent,
         (409, RequestPurpose::Delete) | (412, _) => RuleOutcome::Stale,
+        // It names the revision that it replaces, which is another one by now.
+        (409, _) if words_used.has(Word::Seen) => RuleOutcome::Stale,
         (409, _) => RuleOutcome::Exists,
         (408 | 425 | 429 | 503, _) => RuleOutcome::Retry,
         (400..=499, _) => RuleOutcome::Reject,
@@ -195,15 +211,18 @@ mod tests {
             (199, Uncertain),
         ];
         for (status, outcome) in same {
-            assert!(kinds.iter().all(|kind| default(*kind, status) == outcome), "{status}");
+            assert!(kinds.iter().all(|kind| default(*kind, WordSet::NONE, status) == outcome), "{status}");
         }
         assert_eq!(
-            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 404)),
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, WordSet::NONE, 404)),
             [Reject, Reject, Absent, Absent, Absent]
         );
         assert_eq!(
-            [Put, Create, Update, Delete, Find].map(|kind| default(kind, 409)),
+            [Put, Create, Update, Delete, Find].map(|kind| default(kind, WordSet::NONE, 409)),
             [Exists, Exists, Exists, Stale, Exists]
         );
+        let by_revision = WordSet::of(&[Word::Seen]);
+        assert_eq!([Put, Update, Batch, Delete].map(|kind| default(kind, by_revision, 409)), [Stale; 4]);
+        assert_eq!([404, 410, 409, 422].map(default_of_result), [Absent, Absent, Exists, Reject]);
     }
 }

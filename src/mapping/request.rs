@@ -200,7 +200,7 @@ impl RequestTemplate {
 
     /// Judges the answer. `scope` holds at least the words of the term.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
-        self.rules.judge(self.purpose, answer, scope)
+        self.rules.judge(self.purpose, self.uses, answer, scope)
     }
 }
 

@@ -144,7 +144,7 @@ impl Target {
         (self.replaces_unread() && self.reads_mark()) || (creates && !self.exclusive && !self.id_is_uid())
     }
 
-    /// Whether a write names the order of changes.
+    /// Whether each way to write a record names the order of changes.
     pub fn orders_writes(&self) -> bool {
         self.facts.orders
     }

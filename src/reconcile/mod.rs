@@ -8,6 +8,7 @@ pub mod declaration;
 pub mod deletion;
 pub mod early_resync;
 pub mod election;
+pub mod failing_resync;
 pub mod freshness;
 pub mod ledger;
 pub mod notices;

@@ -15,6 +15,18 @@ pub struct ControllerStatus {
     pub holds: Vec<HoldSummary>,
     /// Pods whose records cannot be made. These stay as they are.
     pub failed_renders: FailedRenders,
+    /// The last resync did not read all records of the registry.
+    pub failed_resync: Option<FailedResync>,
+}
+
+/// Tries to read the registry's records, none of which reached the end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FailedResync {
+    /// Since the first of them.
+    pub seconds: u64,
+    pub tries: u32,
+    /// Why the last one failed.
+    pub cause: String,
 }
 
 /// Pods whose records cannot be made.
@@ -48,6 +60,7 @@ impl ControllerStatus {
             all.in_sync &= target.in_sync;
             all.ability = all.ability.best(target.ability);
             all.holds.extend(target.holds.iter().cloned());
+            all.failed_resync = all.failed_resync.max(target.failed_resync.clone());
             all.failed_renders.count += target.failed_renders.count;
             all.failed_renders.first.extend(target.failed_renders.first.iter().cloned());
         }
@@ -112,6 +125,7 @@ mod tests {
             in_sync: true,
             holds: Vec::new(),
             failed_renders: FailedRenders::default(),
+            failed_resync: None,
         }
     }
 

@@ -14,7 +14,7 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use crate::{
     model::{
@@ -242,6 +242,11 @@ pub trait Registry: Send + Sync + 'static {
         page: Option<String>,
         limit: usize,
     ) -> impl Future<Output = Result<InventoryPage, Failure>> + Send;
+
+    /// When to read the inventory again because the one that was read may lack records of an earlier term.
+    fn inventory_again_after(&self) -> Option<Duration> {
+        None
+    }
 
     /// Reads the namespace and name in a pod's registered record, if there is one.
     fn record_name(&self, uid: Uid) -> impl Future<Output = Result<Option<RecordName>, Failure>> + Send;

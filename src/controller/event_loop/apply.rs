@@ -121,6 +121,9 @@ impl<R: Registry> EventLoop<R> {
         if kind != ResyncKind::Early {
             self.ledger.unpark();
         }
+        if let Some(after) = self.requests.registry().inventory_again_after() {
+            self.resync.repeat_after(after, now);
+        }
         self.session.resynced();
         self.reconcile_all(now);
     }

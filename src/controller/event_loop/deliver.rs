@@ -11,7 +11,7 @@ use crate::{
         delivery::{Batch, NextKey},
         queue::Lane,
     },
-    model::{moment::Moment, uid::Uid},
+    model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
         decide::Action,
         deletion::Removal,
@@ -99,7 +99,9 @@ impl<R: Registry> EventLoop<R> {
             }
             Action::Delete(removal) if self.delivery.allows(attempt, now) => {
                 if removal == Removal::Inferred {
-                    tracing::debug!(%uid, "deleting the record of an absent pod");
+                    let RecordLabel { key: _, id, uid, pod } = self.label(uid.clone());
+                    let uid = uid.map(|uid| uid.to_string());
+                    tracing::debug!(uid, id, pod, "deleting the record of an absent pod");
                 }
                 let version = self.session.next_version()?;
                 let encoded = self.requests.registry().encode(uid, version, RecordChange::Delete(removal));

@@ -87,7 +87,7 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// A record as people know it.
-    fn label(&self, key: Uid) -> RecordLabel {
+    pub(super) fn label(&self, key: Uid) -> RecordLabel {
         let pod = self.records.pod_of(&key);
         let id = self.requests.registry().record_id(&key, pod.as_ref());
         let name = pod.as_ref().map(Pod::full_name);

@@ -114,6 +114,10 @@ members! {
         pub id: Option<ReadingText> = "id",
         /// The position of the operation in the request, from 0.
         pub index: Option<ReadingText> = "index",
+        /// The id that the registry assigned, or a map of ids.
+        pub remote: Option<ReadingText> = "remote",
+        /// The revision of the written record.
+        pub seen: Option<ReadingText> = "seen",
         /// The result's status, as an HTTP status.
         pub status: Option<ReadingText> = "status",
         /// Rules for results; the first that matches decides.

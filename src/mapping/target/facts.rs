@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct WriteFacts {
     /// Whether each put names the revision of the record that it replaces, or that there is none.
     pub(super) compares: bool,
-    /// Whether a write names the order of changes.
+    /// Whether each way to write a record names the order of changes.
     pub(super) orders: bool,
 }
 
@@ -72,16 +72,15 @@ fn orders(target: &Target, record: &RenderedRecord) -> bool {
     let [seen, _] = revisions(target);
     let held = Held { remote: Some(Json::from("1")), seen: Some(seen) };
     let scope = |order| target.write_scope(record, &held, &change(order));
-    let creates = match &target.writes {
-        Writes::CreateUpdate { create, update } => {
-            vec![PutTemplate::Request(&create.request), PutTemplate::Request(&update.request)]
-        }
-        Writes::Put(_) | Writes::Batches | Writes::Nothing => Vec::new(),
-    };
-    puts(target).chain(creates).any(|put| {
+    let names_order = |put: &PutTemplate<'_>| {
         let rendered = [1, 2].map(|order| put.render(&scope(order), record));
         matches!(rendered, [Ok(one), Ok(other)] if one != other)
-    })
+    };
+    let mut ways: Vec<Vec<PutTemplate<'_>>> = puts(target).map(|put| vec![put]).collect();
+    if let Writes::CreateUpdate { create, update } = &target.writes {
+        ways.push(vec![PutTemplate::Request(&create.request), PutTemplate::Request(&update.request)]);
+    }
+    !ways.is_empty() && ways.iter().all(|way| way.iter().any(names_order))
 }
 
 /// Something that replaces a record, if there is one.

@@ -21,7 +21,7 @@ use super::{
     MappedOperation, TargetClient,
     delete::{Permit, RecordDeletion},
     judge::{Ruling, Stop, rule, verdict},
-    put::{Put, id_of},
+    put::{Put, STRIKES_MAX, id_of},
     records::Knowledge,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         outcome::Judgement,
         spec::request::RuleOutcome,
         target::{RenderedRecord, TermWords},
-        writes::Held,
+        writes::{Held, Writes},
     },
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
@@ -51,6 +51,15 @@ struct Member<'a> {
     record: Option<&'a RenderedRecord>,
     operations: Vec<Json>,
     bytes: usize,
+    /// Whether a second request would make a second record.
+    creates: bool,
+}
+
+/// The result of a batch for one of its members.
+#[derive(Clone)]
+struct MemberResult {
+    judgement: Judgement,
+    held: Held,
 }
 
 /// What one bulk request says about its members.
@@ -58,7 +67,7 @@ enum Outcome {
     /// By position in the request.
     Verdicts(Vec<Result<(), Stop>>),
     /// Nothing was applied. These members are at fault; if there are none, it is not known which.
-    Refused(HashMap<usize, Judgement>, String),
+    Refused(HashMap<usize, MemberResult>, Judgement),
     Failed(Stop),
 }
 
@@ -69,8 +78,18 @@ impl TargetClient {
         let mut verdicts: Vec<Option<Verdict>> = vec![None; operations.len()];
         let mut bulk: Vec<Vec<Member<'_>>> = self.target.batches.iter().map(|_| Vec::new()).collect();
         let mut alone = Vec::new();
-        let members: Vec<_> =
-            operations.iter().enumerate().map(|(place, encoded)| self.member(place, encoded, &term)).collect();
+        let indexes: Vec<_> = operations.iter().map(|encoded| self.batch_of(encoded)).collect();
+        // One that would be alone in a batch has its own request.
+        let together = |index: &usize| indexes.iter().filter(|other| **other == Some(*index)).count() > 1;
+        let members: Vec<_> = operations
+            .iter()
+            .zip(&indexes)
+            .enumerate()
+            .map(|(place, (encoded, index))| {
+                let index = index.filter(|index| together(index) || !self.has_own_request(encoded));
+                self.member(place, encoded, index, &term)
+            })
+            .collect();
         let mut members = stream::iter(members).buffered(self.lookups_max.max(1)).enumerate();
         while let Some((place, member)) = members.next().await {
             match member {
@@ -114,23 +133,45 @@ impl TargetClient {
         }
     }
 
+    /// The batch that an operation can go with.
+    fn batch_of(&self, encoded: &Encoded<MappedOperation>) -> Option<usize> {
+        let is_put = matches!(encoded.body, MappedOperation::Put(_));
+        self.target.batches.iter().position(|batch| if is_put { batch.puts() } else { batch.deletes() })
+    }
+
+    fn has_own_request(&self, encoded: &Encoded<MappedOperation>) -> bool {
+        match encoded.body {
+            MappedOperation::Put(_) => matches!(self.target.writes, Writes::Put(_) | Writes::CreateUpdate { .. }),
+            MappedOperation::Delete(_) => self.target.delete.is_some(),
+        }
+    }
+
+    pub(super) fn put_operations_lack_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
+        let scope = || self.target.write_scope(put.record, &known.held, &put.change);
+        self.target
+            .batches
+            .iter()
+            .find(|batch| batch.puts())
+            .is_some_and(|batch| known.lacks(batch.put_uses()) && batch.put_operations(&scope()).is_err())
+    }
+
     /// The member of a batch for an operation. None if it needs requests of its own.
     async fn member<'a>(
         &self,
         place: usize,
         encoded: &'a Encoded<MappedOperation>,
+        index: Option<usize>,
         term: &TermWords,
     ) -> Result<Option<(usize, Member<'a>)>, Stop> {
-        let is_put = matches!(encoded.body, MappedOperation::Put(_));
-        let fits = |batch: &BatchRequest| if is_put { batch.puts() } else { batch.deletes() };
-        let Some(index) = self.target.batches.iter().position(fits) else { return Ok(None) };
+        let Some(index) = index else { return Ok(None) };
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
         let (id, operations) = match &encoded.body {
             MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
             MappedOperation::Put(record) => {
                 let put = self.put_of(encoded, record, term);
-                if self.is_looked_up_first(&known) && self.look_up(&put, &mut known).await? {
+                let lacks_words = self.put_operations_lack_words(&put, &known);
+                if self.read_first(&put, &mut known, lacks_words).await? {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let scope = self.target.write_scope(record, &known.held, &put.change);
@@ -151,7 +192,8 @@ impl TargetClient {
         let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
-        Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes })))
+        let creates = record.is_some() && !known.exists && batch.reads_remote();
+        Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes, creates })))
     }
 
     async fn send_members(
@@ -173,13 +215,13 @@ impl TargetClient {
                         });
                     }
                 }
-                Outcome::Refused(faults, reason) => {
+                Outcome::Refused(faults, whole) => {
                     let is_alone = chunk.len() == 1;
                     let at_fault = |index: usize| is_alone || faults.contains_key(&index);
                     let mut innocent = Vec::new();
                     for (index, member) in chunk.into_iter().enumerate() {
                         if at_fault(index) {
-                            let result = self.refused(&member, faults.get(&index), &reason);
+                            let result = self.refused(&member, faults.get(&index), &whole);
                             verdicts[member.place] = Some(match verdict(result) {
                                 Ok(verdict) => verdict,
                                 Err(failure) => self.unless_first(failure.into(), verdicts)?,
@@ -207,6 +249,25 @@ impl TargetClient {
     }
 
     async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
+        let creates = || chunk.iter().filter(|member| member.creates);
+        creates().for_each(|member| self.records.lock().begin_create(member.key));
+        let outcome = self.exchange_chunk(batch, chunk, term).await;
+        match &outcome {
+            Outcome::Failed(Stop::Failure(Failure::Broken(_))) => {
+                creates().for_each(|member| self.records.lock().create_unanswered(member.key));
+            }
+            Outcome::Failed(Stop::Verdict(Verdict::Uncertain { .. })) | Outcome::Verdicts(_) => {
+                // Those with a clear result are not uncertain any more.
+                creates().for_each(|member| self.records.lock().create_ended(member.key));
+            }
+            Outcome::Refused(..) | Outcome::Failed(_) => {
+                creates().for_each(|member| self.records.lock().not_created(member.key));
+            }
+        }
+        outcome
+    }
+
+    async fn exchange_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
         let request = match batch.render(term.scope(), operations) {
             Ok(request) => request,
@@ -222,7 +283,7 @@ impl TargetClient {
         let results = || batch.results(answer, term.scope());
         match rule(&judgement, &exchanged, &self.transport) {
             Ruling::Done if !batch.has_results() => {
-                Outcome::Verdicts(chunk.iter().map(|member| self.done(member)).collect())
+                Outcome::Verdicts(chunk.iter().map(|member| self.done(member, &Held::default())).collect())
             }
             Ruling::Done => Outcome::Verdicts(self.by_results(batch, chunk, results(), answer)),
             Ruling::Absent
@@ -230,7 +291,7 @@ impl TargetClient {
             | Ruling::Stale(_)
             | Ruling::Stop(Stop::Verdict(Verdict::Rejected { .. })) => {
                 if batch.atomic || chunk.len() == 1 {
-                    Outcome::Refused(faults(chunk, results().unwrap_or_default()), reason)
+                    Outcome::Refused(faults(chunk, results().unwrap_or_default()), Judgement { reason, ..judgement })
                 } else if exchanged.answer.status == 413 {
                     Outcome::Failed(Failure::TooLarge.into())
                 } else {
@@ -241,7 +302,9 @@ impl TargetClient {
                 Outcome::Verdicts(chunk.iter().map(|member| Err(self.unchecked(member.key, reason.clone()))).collect())
             }
             Ruling::Forbidden(reason) => match self.forbidden(&reason, term).await {
-                Stop::Verdict(_) if batch.atomic || chunk.len() == 1 => Outcome::Refused(HashMap::new(), reason),
+                Stop::Verdict(_) if batch.atomic || chunk.len() == 1 => {
+                    Outcome::Refused(HashMap::new(), Judgement { reason, ..judgement })
+                }
                 Stop::Verdict(_) => Outcome::Failed(Failure::Broken(reason).into()),
                 stop => Outcome::Failed(stop),
             },
@@ -250,10 +313,13 @@ impl TargetClient {
     }
 
     /// The registry acknowledged a member.
-    fn done(&self, member: &Member<'_>) -> Result<(), Stop> {
+    fn done(&self, member: &Member<'_>, held: &Held) -> Result<(), Stop> {
         let mut records = self.records.lock();
         match member.record {
-            Some(record) => records.acknowledged(member.key, record, &Held::default()),
+            Some(_) if member.creates && held.remote.is_none() => {
+                return Err(Stop::uncertain("the result has no value where `remote` reads it"));
+            }
+            Some(record) => records.acknowledged(member.key, record, held),
             None => records.deleted(member.key),
         }
         Ok(())
@@ -279,33 +345,44 @@ impl TargetClient {
         };
         let mut named = assign(chunk, results);
         let result = |(index, member): (usize, &Member<'_>)| match named.remove(&index) {
-            Some(judgement) => self.judged(member, &judgement),
-            None if batch.names_failures_only() => self.done(member),
+            Some(result) => self.judged(member, &result.judgement, &result.held),
+            None if batch.names_failures_only() => self.done(member, &Held::default()),
             None => Err(Stop::uncertain(nothing_named.clone())),
         };
         chunk.iter().enumerate().map(result).collect()
     }
 
-    fn judged(&self, member: &Member<'_>, judgement: &Judgement) -> Result<(), Stop> {
+    fn judged(&self, member: &Member<'_>, judgement: &Judgement, held: &Held) -> Result<(), Stop> {
         let reason = self.transport.clean(&judgement.reason);
+        if member.creates && !matches!(judgement.outcome, RuleOutcome::Done | RuleOutcome::Uncertain) {
+            self.records.lock().not_created(member.key);
+        }
         match judgement.outcome {
-            RuleOutcome::Done => self.done(member),
-            RuleOutcome::Absent if member.record.is_none() => self.done(member),
+            RuleOutcome::Done => self.done(member, held),
+            RuleOutcome::Absent if member.record.is_none() => self.done(member, held),
             RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
-            RuleOutcome::Exists | RuleOutcome::Stale => {
-                // The next attempt is a request of its own, and reads the record first if it can.
-                self.records.lock().doubt(member.key);
-                Err(Stop::retry(reason))
-            }
+            RuleOutcome::Exists | RuleOutcome::Stale => self.in_doubt(member.key, reason),
             RuleOutcome::Retry | RuleOutcome::Pause => Err(Stop::retry(reason)),
             RuleOutcome::Uncertain => Err(Stop::uncertain(reason)),
             RuleOutcome::Fenced => Err(Failure::StaleEpoch.into()),
         }
     }
 
-    /// The result of a member that is at fault for the refusal of its request, with or without a judgement of its own.
-    fn refused(&self, member: &Member<'_>, judgement: Option<&Judgement>, reason: &str) -> Result<(), Stop> {
-        judgement.map_or_else(|| Err(Stop::rejected(reason)), |judgement| self.judged(member, judgement))
+    /// The registry holds another record than the one that was to be replaced. The next attempt is a request of its own,
+    /// and reads the record first if it can. The third time in a row, the record is parked.
+    fn in_doubt(&self, key: &Uid, reason: String) -> Result<(), Stop> {
+        let mut records = self.records.lock();
+        records.doubt(key);
+        if records.strike(key) < STRIKES_MAX { Err(Stop::retry(reason)) } else { Err(Stop::rejected(reason)) }
+    }
+
+    /// The result of a member that is at fault for the refusal of its request, with or without a result of its own.
+    fn refused(&self, member: &Member<'_>, own: Option<&MemberResult>, whole: &Judgement) -> Result<(), Stop> {
+        match (own, whole.outcome) {
+            (Some(MemberResult { judgement, held }), _) => self.judged(member, judgement, held),
+            (None, RuleOutcome::Exists | RuleOutcome::Stale) => self.in_doubt(member.key, whole.reason.clone()),
+            (None, _) => Err(Stop::rejected(whole.reason.clone())),
+        }
     }
 
     /// Writes one record in a batch of its own.
@@ -313,10 +390,15 @@ impl TargetClient {
         let batch = self.target.batches.iter().find(|batch| batch.puts());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that writes"))?;
         let known = self.records.lock().knowledge(put.key);
+        let creates = !known.exists && batch.reads_remote();
+        if creates && known.is_uncertain {
+            // Without `find`, only the next list shows whether it exists.
+            return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
+        }
         let scope = self.target.write_scope(put.record, &known.held, &put.change);
         let operations = batch.put_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let id = put.record.id.clone();
-        let member = Member { place: 0, key: put.key, id, record: Some(put.record), operations, bytes: 0 };
+        let member = Member { place: 0, key: put.key, id, record: Some(put.record), operations, bytes: 0, creates };
         self.send_alone(batch, member, &put.term).await
     }
 
@@ -328,7 +410,7 @@ impl TargetClient {
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
-        let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0 };
+        let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0, creates: false };
         self.send_alone(batch, member, term).await
     }
 
@@ -336,7 +418,7 @@ impl TargetClient {
         let alone = [member];
         match self.send_chunk(batch, &alone, term).await {
             Outcome::Verdicts(results) => results.into_iter().next().unwrap_or(Ok(())),
-            Outcome::Refused(faults, reason) => self.refused(&alone[0], faults.get(&0), &reason),
+            Outcome::Refused(faults, whole) => self.refused(&alone[0], faults.get(&0), &whole),
             Outcome::Failed(stop) => Err(stop),
         }
     }
@@ -378,25 +460,33 @@ fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<
 }
 
 /// The members that the results of a refused request name. A success among them was not applied either.
-fn faults(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, Judgement> {
+fn faults(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, MemberResult> {
     let named = assign(chunk, results).into_iter();
-    named.filter(|(_, judgement)| judgement.outcome != RuleOutcome::Done).collect()
+    named.filter(|(_, result)| result.judgement.outcome != RuleOutcome::Done).collect()
 }
 
-/// The judgement of each member that a result names, by its id or by the positions of its operations. The worst counts.
-fn assign(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, Judgement> {
+/// The result of each member that the answer names, by its id or by the positions of its operations. The worst counts.
+fn assign(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, MemberResult> {
     let by_id: HashMap<&str, usize> =
         chunk.iter().enumerate().map(|(index, member)| (member.id.as_str(), index)).collect();
     let owners: Vec<usize> =
         chunk.iter().enumerate().flat_map(|(index, member)| vec![index; member.operations.len()]).collect();
-    let mut named: HashMap<usize, Judgement> = HashMap::new();
-    for BatchResult { id, operations, judgement } in results {
+    let mut named: HashMap<usize, MemberResult> = HashMap::new();
+    for BatchResult { id, operations, judgement, held } in results {
         let by_id = id.as_deref().and_then(|id| by_id.get(id).copied());
         let by_position = operations.iter().filter_map(|position| owners.get(*position).copied());
         for index in by_id.into_iter().chain(by_position) {
-            let known = named.get(&index).is_some_and(|known| known.outcome != RuleOutcome::Done);
-            if !known {
-                named.insert(index, judgement.clone());
+            let result = MemberResult { judgement: judgement.clone(), held: held.clone() };
+            let Some(known) = named.get_mut(&index) else {
+                named.insert(index, result);
+                continue;
+            };
+            if known.judgement.outcome == RuleOutcome::Done {
+                // The results of two operations may tell one value each.
+                let Held { remote, seen } = std::mem::take(&mut known.held);
+                *known = result;
+                known.held =
+                    Held { remote: known.held.remote.take().or(remote), seen: known.held.seen.take().or(seen) };
             }
         }
     }

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     mapping::{
         target::TermWords,
-        words::Word,
         writes::{ChangeWords, RemovalWords},
     },
     model::uid::Uid,
@@ -51,7 +50,7 @@ impl TargetClient {
                 Ruling::Stale(reason) | Ruling::Exists(reason) if self.target.find.is_none() => {
                     return Err(Stop::retry(reason));
                 }
-                Ruling::Stale(_) | Ruling::Exists(_) => (known.is_verified, known.is_written) = (false, false),
+                Ruling::Stale(_) | Ruling::Exists(_) => known.is_uncertain = true,
                 Ruling::Unchecked(reason) => return Err(self.unchecked(deletion.key, reason)),
                 Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &deletion.term).await),
                 Ruling::Stop(stop) => return Err(stop),
@@ -66,14 +65,13 @@ impl TargetClient {
             // Neither a list nor a write showed it, so its id is not known.
             return Ok(Permit::Nothing);
         }
-        let needs_remote = self.target.delete.as_ref().is_some_and(|request| request.uses().has(Word::Remote))
-            && known.held.remote.is_none();
+        let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.target.reads_mark() {
             known.is_verified || known.is_written
         } else {
             known.is_written || self.target.exclusive
         };
-        if is_ours && !needs_remote && !known.is_uncertain {
+        if is_ours && !lacks_words && !known.is_uncertain {
             return Ok(Permit::Granted);
         }
         if !is_ours && !self.target.reads_mark() {
@@ -90,13 +88,28 @@ impl TargetClient {
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }
             // A write was refused in doubt, and the record is still ours.
-            Lookup::Unknown if is_ours && !needs_remote => Ok(Permit::Granted),
+            Lookup::Unknown if is_ours && (known.exists || !lacks_words) => Ok(Permit::Granted),
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }
             // Neither a list nor a write showed it.
             Lookup::Unknown => Ok(Permit::Nothing),
         }
+    }
+
+    /// Whether its request cannot be rendered because the registry has not told a word that it uses.
+    fn deletion_lacks_words(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> bool {
+        let id = id_of(deletion.key, known);
+        let RecordDeletion { change, removal, term, .. } = deletion;
+        let scope = || self.target.delete_scope(term, &id, &known.held, change, removal);
+        let single = self.target.delete.as_ref();
+        single.is_some_and(|delete| known.lacks(delete.uses()) && delete.render(&scope(), None).is_err())
+            || self
+                .target
+                .batches
+                .iter()
+                .find(|batch| batch.deletes())
+                .is_some_and(|batch| known.lacks(batch.delete_uses()) && batch.delete_operations(&scope()).is_err())
     }
 
     async fn delete_once(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<Ruling, Stop> {

@@ -75,9 +75,9 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
             403 if !judgement.by_rule => Ruling::Forbidden(reason),
             401 | 403 | 407 => Ruling::Stop(unauthorized(status, &reason).into()),
             _ => {
-                // A rule can say that the credentials are refused, with a status that does not.
+                // A rule says so with a status that does not.
                 transport.auth.doubt();
-                Ruling::Stop(Failure::Throttled { status, after }.into())
+                Ruling::Stop(unauthorized(status, &reason).into())
             }
         },
         RuleOutcome::Uncertain if judgement.by_rule => Ruling::Stop(Stop::uncertain(reason)),

@@ -42,8 +42,14 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry, delete::RecordDeletion, judge::verdict, list::ListInProgress, put::Put,
-    recorder::ExchangeLog, records::Records, transport::TargetTransport,
+    carrier::MemoryRegistry,
+    delete::RecordDeletion,
+    judge::verdict,
+    list::ListInProgress,
+    put::Put,
+    recorder::ExchangeLog,
+    records::{Records, Unshown},
+    transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
@@ -318,14 +324,9 @@ impl Registry for TargetClient {
         })
     }
 
-    async fn write(
-        &self,
-        _: u64,
-        operations: Vec<Encoded<MappedOperation>>,
-        batched: bool,
-    ) -> Result<Vec<Verdict>, Failure> {
+    async fn write(&self, _: u64, operations: Vec<Encoded<MappedOperation>>, _: bool) -> Result<Vec<Verdict>, Failure> {
         match operations.as_slice() {
-            [operation] if !batched => Ok(vec![self.write_one(operation).await?]),
+            [operation] => Ok(vec![self.write_one(operation).await?]),
             operations => self.write_batch(operations).await,
         }
     }
@@ -340,6 +341,17 @@ impl Registry for TargetClient {
 
     async fn record_name(&self, _: Uid) -> Result<Option<RecordName>, Failure> {
         Err(unsupported("names"))
+    }
+
+    fn inventory_again_after(&self) -> Option<Duration> {
+        if !self.assigns() {
+            return None;
+        }
+        match self.records.lock().unshown() {
+            Unshown::IsMissing => None,
+            Unshown::UntilRead => Some(Duration::ZERO),
+            Unshown::For(left) => Some(left),
+        }
     }
 
     fn refresh_credential(&self) {

@@ -11,7 +11,11 @@
 //! | it is not known, and the write may replace it | another writer may own it |
 //! | a create had no clear answer | a second create would make a second record; one without any answer may still arrive |
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
-//! | lists lag, the registry assigns ids, and the term is young | the leader before may have created it |
+//! | lists lag, the registry assigns ids, and no list of this term is late enough | the leader before may have created it |
+//! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
+//!
+//! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
+//! since the term began: until then, the leader's last create may be missing in lists and lookups.
 
 use std::borrow::Cow;
 
@@ -19,7 +23,7 @@ use super::{
     TargetClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
-    records::Knowledge,
+    records::{Knowledge, Unshown},
 };
 use crate::{
     mapping::{
@@ -34,7 +38,7 @@ use crate::{
 /// Requests that write, per operation.
 const WRITES_MAX: usize = 3;
 /// A record is parked when this many answers in a row did not meet the check.
-const STRIKES_MAX: u8 = 3;
+pub(super) const STRIKES_MAX: u8 = 3;
 
 /// A record to be written.
 pub(super) struct Put<'a> {
@@ -47,7 +51,8 @@ pub(super) struct Put<'a> {
 impl TargetClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
-        if self.is_looked_up_first(&known) && self.look_up(put, &mut known).await? {
+        let lacks_words = self.put_lacks_words(put, &known);
+        if self.read_first(put, &mut known, lacks_words).await? {
             return Ok(());
         }
         for _ in 0..WRITES_MAX {
@@ -78,11 +83,51 @@ impl TargetClient {
         Err(Stop::retry("the registry's answers contradict each other"))
     }
 
-    pub(super) fn is_looked_up_first(&self, known: &Knowledge) -> bool {
+    /// Looks the record up if it has to be read before it is written. Returns whether it is there already.
+    pub(super) async fn read_first(
+        &self,
+        put: &Put<'_>,
+        known: &mut Knowledge,
+        lacks_words: bool,
+    ) -> Result<bool, Stop> {
+        self.unless_unshown(known)?;
+        let looks_up = self.target.find.is_some() && (lacks_words || self.is_looked_up_first(known));
+        Ok(looks_up && self.look_up(put, known).await?)
+    }
+
+    /// A record that an earlier term may have created is not created.
+    fn unless_unshown(&self, known: &Knowledge) -> Result<(), Stop> {
+        if known.exists || !self.assigns() {
+            return Ok(());
+        }
+        let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
+        match self.records.lock().unshown() {
+            Unshown::For(left) => stop(Some(left), "an earlier term may have created it, and lists lag"),
+            Unshown::UntilRead if self.target.find.is_none() => {
+                stop(None, "an earlier term may have created it; waiting for the next list")
+            }
+            Unshown::UntilRead | Unshown::IsMissing => Ok(()),
+        }
+    }
+
+    /// Whether the request cannot be rendered because the registry has not told a word that it uses.
+    fn put_lacks_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
+        let write = match &self.target.writes {
+            Writes::Put(write) => write,
+            Writes::CreateUpdate { create, .. } if !known.exists => create,
+            Writes::CreateUpdate { update, .. } => update,
+            Writes::Batches => return self.put_operations_lack_words(put, known),
+            Writes::Nothing => return false,
+        };
+        let scope = || self.target.write_scope(put.record, &known.held, &put.change);
+        known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
+    }
+
+    fn is_looked_up_first(&self, known: &Knowledge) -> bool {
         let may_be_foreign = self.target.may_meet_others() && !known.is_verified && !known.is_written;
         let may_be_held = self.target.list().is_none() && !known.is_verified;
-        let may_be_unlisted = self.assigns() && !known.exists && self.records.lock().may_be_unlisted();
-        self.target.find.is_some() && (known.is_uncertain || may_be_foreign || may_be_held || may_be_unlisted)
+        let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
+        known.is_uncertain || may_be_foreign || may_be_held || is_unshown
     }
 
     /// Whether the registry has no record proves nothing while a create may still arrive.
@@ -122,7 +167,8 @@ impl TargetClient {
         self.records.lock().not_created(put.key);
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),
-            Lookup::Ours(item) if !was_known => {
+            // With another revision, it is not the record that was to be written.
+            Lookup::Ours(item) if !was_known || item.seen != known.held.seen => {
                 self.found(put, known, &item);
                 Ok(())
             }
@@ -131,7 +177,10 @@ impl TargetClient {
                 let after = self.target.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
                 Err(Stop::Verdict(Verdict::Retry { after, cause: format!("exists and is not found: {reason}") }))
             }
-            Lookup::Nothing | Lookup::Unknown | Lookup::Ours(_) => Err(Stop::rejected(reason)),
+            Lookup::Nothing => {
+                Err(Stop::rejected(format!("the registry says that it exists, and shows none: {reason}")))
+            }
+            Lookup::Unknown | Lookup::Ours(_) => Err(Stop::rejected(reason)),
         }
     }
 
@@ -161,8 +210,9 @@ impl TargetClient {
     }
 
     /// Whether a second create would make a second record.
-    fn assigns(&self) -> bool {
+    pub(super) fn assigns(&self) -> bool {
         matches!(&self.target.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
+            || self.target.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
     }
 
     /// Sends one request that writes the record.

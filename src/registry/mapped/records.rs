@@ -21,7 +21,12 @@ use tokio::time::Instant;
 
 use super::table::{Fact, RecordTable, Row};
 use crate::{
-    mapping::{items::RegistryItem, target::RenderedRecord, writes::Held},
+    mapping::{
+        items::RegistryItem,
+        target::RenderedRecord,
+        words::{Word, WordSet},
+        writes::Held,
+    },
     model::{digest::Fingerprint, ids::Version, uid::Uid},
 };
 
@@ -60,6 +65,8 @@ pub(super) struct Records {
     timeout: Duration,
     /// When the term began.
     term_begun: Instant,
+    /// Whether a complete list of this term showed everything that earlier terms wrote.
+    shows_earlier_terms: bool,
     recent: HashMap<Uid, Recent>,
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
@@ -71,6 +78,17 @@ pub(super) struct Records {
     attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
     is_listing: bool,
+}
+
+/// What it means that nothing showed a record in this term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unshown {
+    /// The registry does not hold it.
+    IsMissing,
+    /// An earlier term may have written it. The next list or lookup tells.
+    UntilRead,
+    /// An earlier term may have written it, and lists and lookups may lack it for this time.
+    For(Duration),
 }
 
 /// What is known about a record before it is written.
@@ -86,6 +104,13 @@ pub(super) struct Knowledge {
     pub(super) is_uncertain: bool,
 }
 
+impl Knowledge {
+    /// Whether a request with these words uses one that the registry tells, and that is not known.
+    pub(super) fn lacks(&self, words: WordSet) -> bool {
+        (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
+    }
+}
+
 impl Records {
     pub(super) fn new(lag: Duration, timeout: Duration) -> Self {
         Self {
@@ -93,6 +118,7 @@ impl Records {
             lag,
             timeout,
             term_begun: Instant::now(),
+            shows_earlier_terms: lag.is_zero(),
             recent: HashMap::new(),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
@@ -108,11 +134,23 @@ impl Records {
         self.table.begin_term();
         self.differing.clear();
         self.term_begun = Instant::now();
+        self.shows_earlier_terms = self.lag.is_zero();
     }
 
-    /// Whether the first list of this term may lack records that another process created shortly before.
-    pub(super) fn may_be_unlisted(&self) -> bool {
-        !self.lag.is_zero() && self.term_begun.elapsed() <= self.lag + self.timeout
+    /// When lists and lookups show everything that earlier terms wrote. Their last request may have been on its way when
+    /// this term began.
+    fn settled_at(&self) -> Instant {
+        self.term_begun + self.lag + self.timeout
+    }
+
+    /// Whether the registry may hold a record that nothing showed in this term.
+    pub(super) fn unshown(&self) -> Unshown {
+        let left = self.settled_at().saturating_duration_since(Instant::now());
+        match left {
+            _ if self.shows_earlier_terms => Unshown::IsMissing,
+            Duration::ZERO => Unshown::UntilRead,
+            left => Unshown::For(left),
+        }
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -345,6 +383,7 @@ impl Records {
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
+        self.shows_earlier_terms |= begun >= self.settled_at();
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
         let mut further: Vec<(Uid, Fingerprint)> =

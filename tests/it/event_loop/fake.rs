@@ -88,6 +88,8 @@ pub(super) struct State {
     pub(super) failing_ids: HashMap<String, Verdict>,
     /// For every write, while it is set.
     pub(super) failure_rate: Option<FailureRate>,
+    /// When to read the inventory again, after the next one.
+    pub(super) again_after: Option<Duration>,
     /// UIDs that the inventory and its counts leave out.
     pub(super) hidden: HashSet<String>,
     pub(super) gateway: Gateway,
@@ -492,6 +494,10 @@ impl Registry for Fake {
         let there = state.records.contains_key(&*uid.text()) && !state.nameless;
         let namespace = state.namespaces.get(&*uid.text()).cloned().unwrap_or_else(|| "default".into());
         Ok(there.then(|| RecordName { namespace, name: uid.to_string() }))
+    }
+
+    fn inventory_again_after(&self) -> Option<Duration> {
+        self.state().again_after.take()
     }
 
     fn refresh_credential(&self) {

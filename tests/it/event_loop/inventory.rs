@@ -113,3 +113,32 @@ async fn pages_are_read_where_digests_are_refused() {
     world.pass(60 * SECOND).await;
     world.assert_equal();
 }
+
+#[tokio::test(start_paused = true)]
+async fn failing_resync_is_not_in_sync() {
+    let registry = Fake::new();
+    registry.state().features.digests = false;
+    let mut world = EventLoopHarness::settled(registry.clone(), many(5, "a")).await;
+    assert!(world.is_in_sync() && world.status().failed_resync.is_none());
+    registry.state().miscount = 1;
+    world.pass(2 * options().resync_interval).await;
+    let failed = world.status().failed_resync.unwrap();
+    assert!(!world.is_in_sync() && failed.tries >= 3 && failed.seconds > 60, "{failed:?}");
+    assert!(failed.cause.contains("lists 5 ids and counts 6"), "{failed:?}");
+    registry.state().miscount = 0;
+    world.pass(60 * SECOND).await;
+    assert!(world.is_in_sync() && world.status().failed_resync.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lagging_inventory_is_read_again() {
+    let registry = Fake::new();
+    registry.state().again_after = Some(10 * SECOND);
+    let mut world = EventLoopHarness::settled(registry.clone(), many(5, "a")).await;
+    let readings = || registry.read(|state| state.readings.len());
+    assert_eq!(readings(), 1);
+    world.pass(15 * SECOND).await;
+    assert_eq!(readings(), 2);
+    world.pass(60 * SECOND).await;
+    assert_eq!(readings(), 2, "the next one is the regular one");
+}

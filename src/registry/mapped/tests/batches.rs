@@ -135,6 +135,74 @@ async fn unreadable_results_name_their_reading() {
 }
 
 #[tokio::test]
+async fn result_tells_the_revision_or_find_does() {
+    let fake = Fake::start().await;
+    fake.contents().per_item = true;
+    let batch = ATOMIC
+        .replace(
+            "    atomic: true\n",
+            "    results: {items: /results, id: /id, status: /status, reason: /reason, seen: /revision}\n",
+        )
+        .replace(r#"{op: delete, id: "{{ id }}"}"#, r#"{op: delete, id: "{{ id }}", revision: "{{ seen }}"}"#);
+    let members = with(&batch).replace("item: {", "item: {seen: /revision, ");
+    for (members, lookups) in [(members.clone(), 0), (members.replace(", seen: /revision}", "}"), 2)] {
+        let client = fake.client(&members);
+        assert_eq!(write(&client, &["a", "b"]).await, Ok(vec![Verdict::Done; 2]));
+        fake.requests();
+        assert_eq!(write(&client, &["-", "-"]).await, Ok(vec![Verdict::Done; 2]));
+        let requests = fake.requests();
+        assert_eq!((requests.len(), fake.held()), (lookups + 1, 0), "{requests:?}");
+        let revision = fake.contents().revision;
+        let sent = fake.contents().bodies.last().unwrap().clone();
+        assert!(sent.contains(&format!("\"revision\":{revision}")), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn absent_record_is_deleted_by_batch() {
+    let fake = Fake::start().await;
+    fake.contents().per_item = true;
+    let results = "    results: {items: /results, id: /id, status: /status}\n";
+    let client = fake.client(&with(&ATOMIC.replace("    atomic: true\n", results)));
+    assert_eq!(write(&client, &["a", "b"]).await, Ok(vec![Verdict::Done; 2]));
+    fake.contents().records.clear();
+    assert_eq!(write(&client, &["-", "-"]).await, Ok(vec![Verdict::Done; 2]));
+}
+
+#[tokio::test]
+async fn batch_of_one_is_a_single_request() {
+    let fake = Fake::start().await;
+    let client = fake.client(&with(ATOMIC));
+    assert_eq!(write(&client, &["a"]).await, Ok(vec![Verdict::Done]));
+    assert_eq!(write(&client, &["-"]).await, Ok(vec![Verdict::Done]));
+    // One of each, in a target whose batches only write.
+    let puts = ATOMIC.replace("    delete: [{op: delete, id: \"{{ id }}\"}]\n", "");
+    let client = fake.client(&with(&puts));
+    assert_eq!(write(&client, &["a", "b"]).await, Ok(vec![Verdict::Done; 2]));
+    assert_eq!(write(&client, &["a2", "-"]).await, Ok(vec![Verdict::Done; 2]));
+    let [a, b] = [0, 1].map(|n| format!("systems/{}", uid(n)));
+    let expected =
+        [format!("PUT {a}"), format!("DELETE {a}"), "POST bulk".into(), format!("PUT {a}"), format!("DELETE {b}")];
+    assert_eq!(fake.requests(), expected);
+}
+
+#[tokio::test]
+async fn lasting_conflict_of_batch_parks_the_record() {
+    let fake = Fake::start().await;
+    let members: String = with(ATOMIC)
+        .lines()
+        .filter(|line| !line.starts_with("put:") && !line.starts_with("find:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let client = fake.client(&members);
+    for parks in [false, false, true] {
+        fake.fail([Fault::Refuse(409, "taken")]);
+        let verdicts = client.write(1, vec![put(&client, &pod(1, "a"))], false).await.unwrap();
+        assert_eq!(rejected(&verdicts), [parks]);
+    }
+}
+
+#[tokio::test]
 async fn failed_batch_is_a_failed_request() {
     let fake = Fake::start().await;
     let client = fake.client(&with(ATOMIC));

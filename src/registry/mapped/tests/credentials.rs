@@ -139,7 +139,7 @@ async fn expired_token_is_renewed_whatever_the_status() {
     // A rule names the refusal, and the next attempt has another token.
     wait(6).await;
     fake.fail([Fault::Refuse(400, "old token")]);
-    assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Throttled { status: 400, .. })));
+    assert!(matches!(write_pod(&client, 1, "web-3").await, Err(Failure::Unauthorized { status: 400, .. })));
     assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
     assert_eq!(logins(), 1);
     // The controller reports that the credentials are refused.

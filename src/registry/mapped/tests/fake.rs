@@ -79,6 +79,8 @@ pub(super) struct Contents {
     pub(super) revision: u64,
     /// Whether writes must name the revision of the record.
     pub(super) compares: bool,
+    /// The status for a write that names another one. Default: 412.
+    pub(super) conflict: Option<u16>,
 }
 
 #[derive(Clone)]
@@ -325,7 +327,7 @@ impl Contents {
         let held = self.records.get(&id).map(|record| record["revision"].to_string());
         let named = headers.get("if-match").and_then(|value| value.to_str().ok()).map(str::to_owned);
         if self.compares && held != named {
-            return reply(412, &json!({"error": "revision"}));
+            return reply(self.conflict.unwrap_or(412), &json!({"error": "revision"}));
         }
         self.revision += 1;
         let mut record = sent;
@@ -367,17 +369,21 @@ impl Contents {
         let mut results = Vec::new();
         for operation in &operations {
             let id = operation["id"].as_str().unwrap().to_owned();
+            let mut revision = Json::Null;
             let (status, reason) = match operation["op"].as_str() {
                 Some("put") if is_poison(operation) => (422, "poison"),
                 Some("put") => {
                     let mut record = operation["record"].clone();
                     record["id"] = json!(id);
+                    self.revision += 1;
+                    revision = json!(self.revision);
+                    record["revision"] = revision.clone();
                     self.records.insert(id.clone(), record);
                     (200, "")
                 }
                 _ => (if self.records.remove(&id).is_some() { 200 } else { 404 }, ""),
             };
-            results.push(json!({"id": id, "status": status, "reason": reason}));
+            results.push(json!({"id": id, "status": status, "reason": reason, "revision": revision}));
         }
         results.retain(|result| !self.hidden.contains(result["id"].as_str().unwrap()));
         reply(200, &json!({"results": results, "errors": []}))

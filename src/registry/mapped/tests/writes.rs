@@ -112,19 +112,95 @@ async fn lost_create_without_find_waits_for_list() {
 }
 
 #[tokio::test]
-async fn unlisted_record_of_predecessor_is_found() {
+async fn create_waits_while_lists_may_lag() {
     let fake = Fake::start().await;
     fake.contents().assigns = true;
-    let members = ASSIGNED.replace("count: /count", "lag: 300ms");
-    let client = fake.client(&format!("{members}limits: {{timeout: 100ms}}"));
-    assert!(inventory(&client).await.unwrap().is_empty());
-    assert_eq!(write_pod(&fake.client(&members), 1, "web").await, DONE, "the list did not show it");
-    fake.requests();
-    assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
-    assert_eq!(fake.requests(), [format!("GET systems?uid={}", uid(1)), "PATCH systems/1".to_owned()]);
-    tokio::time::sleep(Duration::from_millis(450)).await;
-    assert_eq!(write_pod(&client, 2, "web").await, DONE);
-    assert_eq!(fake.requests(), ["POST systems"], "lists show what the leader before wrote");
+    let members = format!("{}limits: {{timeout: 100ms}}\n", ASSIGNED.replace("count: /count", "lag: 300ms"));
+    // Without `find`, only a list tells.
+    for (members, finds) in [(members.clone(), true), (members.replace("find:", "vars: {x: 1}\n#"), false)] {
+        fake.contents().records.clear();
+        fake.contents().hidden = (0..9).map(|n| n.to_string()).collect();
+        let client = fake.client(&members);
+        assert_eq!(write_pod(&fake.client(ASSIGNED), 1, "web").await, DONE, "the leader before");
+        let found = fake.contents().records.keys().next().unwrap().clone();
+        assert!(inventory(&client).await.unwrap().is_empty(), "lists do not show it yet");
+        fake.requests();
+        let early = cause(write_pod(&client, 1, "web-2").await);
+        assert!(early.contains("an earlier term may have created it"), "{early}");
+        assert_eq!(fake.requests(), [""; 0]);
+        let again = client.inventory_again_after().unwrap();
+        assert!(again > Duration::ZERO && again <= Duration::from_millis(400));
+        tokio::time::sleep(again + Duration::from_millis(20)).await;
+        fake.contents().hidden.clear();
+        if finds {
+            assert_eq!(write_pod(&client, 2, "api").await, DONE);
+            assert_eq!(fake.requests(), [format!("GET systems?uid={}", uid(2)), "POST systems".to_owned()]);
+        } else {
+            assert!(cause(write_pod(&client, 2, "api").await).contains("waiting for the next list"));
+        }
+        inventory(&client).await.unwrap();
+        assert_eq!(client.inventory_again_after(), None);
+        fake.requests();
+        assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+        assert_eq!(write_pod(&client, 3, "db").await, DONE);
+        assert_eq!(fake.requests(), [format!("PATCH systems/{found}"), "POST systems".to_owned()]);
+        // In the next term, listed records are updated at once.
+        client.prepare(7).await.unwrap();
+        assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
+        assert!(cause(write_pod(&client, 4, "late").await).contains("an earlier term"));
+    }
+}
+
+#[tokio::test]
+async fn lasting_conflict_parks_with_its_reason() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    let conflict = Fault::Refuse(409, r#"{"results": [], "detail": "type does not match"}"#);
+    for start in ["retry", "retry", "rejected"] {
+        fake.fail([conflict.clone()]);
+        let cause = cause(write_pod(&client, 1, "web").await);
+        assert!(cause.starts_with(start) && cause.contains("type does not match"), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn missing_revision_is_looked_up() {
+    let fake = Fake::start().await;
+    let delete = r#"delete: {path: "systems/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#;
+    let members =
+        REST.replace(r#"delete: {path: "systems/{{ id }}"}"#, delete).replace("item: {", "item: {seen: /revision, ");
+    let client = fake.client(&members);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE, "its answer is not read");
+    assert_eq!(delete_pod(&client, 1).await, DONE);
+    assert_eq!(fake.requests(), ["GET", "PUT", "GET", "DELETE"].map(|method| format!("{method} systems/{}", uid(1))));
+    // Without `find`, the next list tells, and the deletion is not given up.
+    let client = fake.client(&members.replace("find:", "vars: {x: 1}\n#"));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert!(cause(delete_pod(&client, 1).await).starts_with("rejected: "));
+    assert_eq!(inventory(&client).await.unwrap().len(), 1);
+    assert_eq!(delete_pod(&client, 1).await, DONE);
+    assert_eq!(fake.held(), 0);
+}
+
+#[tokio::test]
+async fn stale_deletion_is_sent_with_new_revision() {
+    let fake = Fake::start().await;
+    let delete = r#"delete: {path: "systems/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#;
+    let seen = REST
+        .replace(r#"delete: {path: "systems/{{ id }}"}"#, delete)
+        .replace(r#"put: {path: "systems/{{ id }}"}"#, r#"put: {path: "systems/{{ id }}", seen: /revision}"#)
+        .replace("item: {", "item: {seen: /revision, ");
+    // Also without a mark that is read.
+    for members in [seen.clone(), seen.replace("mark: /owner, ", ""), format!("{seen}exclusive: true\n")] {
+        let client = fake.client(&members);
+        assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        fake.requests();
+        fake.fail([Fault::Refuse(409, "{}")]);
+        assert_eq!(delete_pod(&client, 1).await, DONE);
+        let expected = ["DELETE", "GET", "DELETE"].map(|method| format!("{method} systems/{}", uid(1)));
+        assert_eq!((fake.requests(), fake.held()), (expected.to_vec(), 0), "{members}");
+    }
 }
 
 #[tokio::test]
@@ -163,6 +239,15 @@ async fn existing_record_is_updated_if_ours() {
 async fn stale_revision_is_read_and_sent_once_more() {
     let fake = Fake::start().await;
     fake.contents().compares = true;
+    // CouchDB and Elasticsearch say 409.
+    for status in [412, 409] {
+        fake.contents().records.clear();
+        fake.contents().conflict = Some(status);
+        sends_stale_put_once_more(&fake).await;
+    }
+}
+
+async fn sends_stale_put_once_more(fake: &Fake) {
     let members = REST
         .replace(
             r#"put: {path: "systems/{{ id }}"}"#,
@@ -171,12 +256,16 @@ async fn stale_revision_is_read_and_sent_once_more() {
         )
         .replace("item: {", "item: {seen: /revision, ");
     let client = fake.client(&members);
+    fake.requests();
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE, "the revision is in the answer");
     assert_eq!(fake.requests().len(), 2);
     fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(99);
     assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
     assert_eq!(fake.requests().iter().map(|r| &r[..3]).collect::<Vec<_>>(), ["PUT", "GET", "PUT"]);
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&client, 1, "web-3a").await.is_err());
+    assert_eq!(write_pod(&client, 1, "web-3b").await, DONE, "the lost write was applied");
     fake.contents().records.clear();
     assert_eq!(write_pod(&client, 1, "web-4").await, DONE, "it was removed");
     fake.contents().records.get_mut(&uid(1)).unwrap()["owner"] = json!("another");

@@ -215,7 +215,7 @@ async fn etcd_preset_writes_with_a_password() {
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
     }
     let anonymous = TargetWriter::new(&file(&etcd.url), CLUSTERS[0]).begin(1).await;
-    assert!(matches!(anonymous, Err(Failure::Throttled { status: 400, .. })), "{anonymous:?}");
+    assert!(matches!(anonymous, Err(Failure::Unauthorized { status: 400, .. })), "{anonymous:?}");
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "not-a-secret").unwrap();
