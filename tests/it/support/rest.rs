@@ -146,11 +146,9 @@ impl RestRegistry {
         self.findings().into_iter().filter(|finding| finding.contains("touches")).collect()
     }
 
-    /// A client or the network breaks now. If it `loses_answers`, answers are lost until the next call.
-    pub(crate) fn interrupt(&self, loses_answers: bool) {
-        let journal = &mut self.contents.lock().journal;
-        journal.interrupt();
-        journal.loses_answers = loses_answers;
+    /// A client or the network breaks now, or works again. If they `lose` answers, they do until the next call.
+    pub(crate) fn lose_answers(&self, lose: bool) {
+        self.contents.lock().journal.lose_answers(lose);
     }
 }
 

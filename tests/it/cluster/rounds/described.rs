@@ -1,9 +1,11 @@
 //! Rounds for targets that a file describes: two replicas, a registry in the test, and one trouble after the other.
 //!
 //! In the end both targets equal the cluster, no foreign record was touched, no record exists twice, and no record was
-//! written without a change, unless the answer to its last write may have been lost.
+//! written without a change, unless the answer to its last write may have been lost. Some foreign records have the id
+//! that a pod's own record would have: these pods are registered once the foreign records are gone.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -13,9 +15,9 @@ use serde_json::{Value, json};
 use super::{churn::Churn, plane::Plane, run_rounds};
 use crate::{
     cluster::{
-        described::{compare, mark, wanted, write_targets},
+        described::{EDITED, compare, mark, wanted, write_targets},
         rbac::deploy,
-        world::ClusterHarness,
+        world::{ClusterHarness, uid_of},
     },
     support::{Controller, Fault, Faults, FaultyProxy, RestRegistry, SOON, eventually},
 };
@@ -26,6 +28,10 @@ const TROUBLED_FOR: Duration = Duration::from_secs(26);
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 /// Nothing may be written for this long while nothing changes. There is a resync in it.
 const QUIET_FOR: Duration = Duration::from_secs(5);
+/// The number of pods whose ids have foreign records.
+const TAKEN: usize = 3;
+/// The owner of foreign records.
+const OTHER: &str = "other";
 const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
 
 /// What goes wrong. Some of it lasts.
@@ -121,6 +127,8 @@ struct Scene<'a> {
     /// Makes edits and foreign records different from each other.
     made: usize,
     foreign: Vec<Value>,
+    /// The UIDs of pods whose ids have foreign records.
+    taken: Vec<String>,
 }
 
 impl<'a> Scene<'a> {
@@ -129,9 +137,32 @@ impl<'a> Scene<'a> {
         let registry = RestRegistry::start().await;
         let proxy = FaultyProxy::start(registry.url.strip_prefix("http://").unwrap().to_owned()).await;
         let targets = write_targets(world, "targets.yaml", &format!("http://{}", proxy.address), "{}");
+        let (mut taken, mut foreign) = (Vec::new(), Vec::new());
+        for number in 0..TAKEN {
+            let uid = uid_of(&world.create(&format!("taken-{number}")).await);
+            foreign.extend(insert_foreign(world, &registry, &id_of(world, &uid)));
+            taken.push(uid);
+        }
         let replicas = [0, 1].map(|number| Replica::new(world, &account, &targets, number));
-        let (lasting, foreign) = (Vec::new(), Vec::new());
-        Self { world, plane, registry, proxy, replicas, lasting, random, made: 0, foreign }
+        let lasting = Vec::new();
+        Self { world, plane, registry, proxy, replicas, lasting, random, made: 0, foreign, taken }
+    }
+
+    /// What should be registered while the foreign records are there.
+    async fn wanted(&self) -> Result<BTreeMap<String, Value>, String> {
+        let mut wanted = wanted(self.world).await?;
+        wanted.retain(|uid, _| !self.taken.contains(uid));
+        Ok(wanted)
+    }
+
+    /// The foreign records that a pod's own record waits for are gone.
+    fn free(&self) {
+        let taken: Vec<String> = self.taken.iter().map(|uid| id_of(self.world, uid)).collect();
+        self.registry.by_hand(|systems, machines| {
+            for records in [systems, machines] {
+                records.retain(|_, record| taken.iter().all(|id| record["uid"] != id.as_str()));
+            }
+        });
     }
 
     async fn begin(&mut self, trouble: Trouble) {
@@ -161,9 +192,8 @@ impl<'a> Scene<'a> {
     /// Sets the faults of the connection to the registry, as what lasts demands.
     fn connect(&self) {
         let lasts = |trouble: Trouble| self.lasting.iter().any(|(_, other)| *other == trouble);
-        let loses_answers = self.lasting.iter().any(|(_, trouble)| trouble.loses_answers());
         // Before the first fault, and after the last one.
-        self.registry.interrupt(true);
+        self.registry.lose_answers(true);
         if lasts(Trouble::Registry) {
             self.proxy.cut();
         } else if lasts(Trouble::Answers) {
@@ -171,7 +201,7 @@ impl<'a> Scene<'a> {
         } else {
             self.proxy.repair();
         }
-        self.registry.interrupt(loses_answers);
+        self.registry.lose_answers(self.lasting.iter().any(|(_, trouble)| trouble.loses_answers()));
     }
 
     /// Ends what is over at this time.
@@ -206,7 +236,7 @@ impl<'a> Scene<'a> {
 
     fn edit(&mut self) {
         let (system, machine) = self.ours();
-        let edited = Value::from(format!("edited-{}", self.made));
+        let edited = Value::from(format!("{EDITED}{}", self.made));
         self.registry.by_hand(|systems, machines| {
             // One target compares the members, and the other one the digest.
             if let Some(record) = system.and_then(|id| systems.get_mut(&id)) {
@@ -228,14 +258,23 @@ impl<'a> Scene<'a> {
 
     /// Records of another owner of the same cluster, for a pod that does not exist.
     fn add_foreign(&mut self) {
-        let id = format!("foreign-{}", self.made);
-        let mut record =
-            json!({"id": id, "uid": id, "pod": id, "name": "n/p", "digest": "", "owner": mark(self.world, "other")});
-        self.registry.insert(&id, record.clone());
-        self.foreign.push(record.clone());
-        record["id"] = self.registry.insert_machine(record.clone());
-        self.foreign.push(record);
+        let foreign = insert_foreign(self.world, &self.registry, &format!("foreign-{}", self.made));
+        self.foreign.extend(foreign);
     }
+}
+
+/// The id of a pod's own record.
+fn id_of(world: &ClusterHarness, uid: &str) -> String {
+    format!("{}-{uid}", world.owner)
+}
+
+/// Adds a record of another owner with this id to each collection.
+fn insert_foreign(world: &ClusterHarness, registry: &RestRegistry, id: &str) -> [Value; 2] {
+    let record = json!({"id": id, "uid": id, "pod": id, "name": "n/p", "digest": "", "owner": mark(world, OTHER)});
+    registry.insert(id, record.clone());
+    let mut machine = record.clone();
+    machine["id"] = registry.insert_machine(record.clone());
+    [record, machine]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -252,7 +291,7 @@ async fn one(world: &mut ClusterHarness, plane: Option<&Plane>, seed: u64) -> St
     // A trouble before the first write would test nothing.
     eventually("a record in both collections", SOON, async || {
         let counts = (scene.registry.records().len(), scene.registry.machines().len());
-        if counts.0 > 0 && counts.1 > 0 { Ok(()) } else { Err(format!("{counts:?}")) }
+        if counts.0 > TAKEN && counts.1 > TAKEN { Ok(()) } else { Err(format!("{counts:?}")) }
     })
     .await;
     let (start, mut count) = (Instant::now(), 0);
@@ -268,19 +307,23 @@ async fn one(world: &mut ClusterHarness, plane: Option<&Plane>, seed: u64) -> St
     }
     scene.heal().await;
     let (churned, healed) = (churn.stop().await, Instant::now());
-    let equal = async || compare(&scene.registry, &wanted(world).await?, &mark);
+    let equal = async || compare(&scene.registry, &scene.wanted().await?, &mark);
     eventually("both targets equal the cluster", SETTLED_WITHIN, equal).await;
     let took = healed.elapsed();
     eventually("nothing changes and nothing is written", SETTLED_WITHIN, async || {
-        let before = (wanted(world).await?, scene.registry.writes());
+        let before = (scene.wanted().await?, scene.registry.writes());
         compare(&scene.registry, &before.0, &mark)?;
         tokio::time::sleep(QUIET_FOR).await;
-        let after = (wanted(world).await?, scene.registry.writes());
+        let after = (scene.wanted().await?, scene.registry.writes());
         if before == after { Ok(()) } else { Err(format!("{} writes", after.1 - before.1)) }
     })
     .await;
-    compare(&scene.registry, &wanted(world).await.unwrap(), &mark).unwrap();
+    compare(&scene.registry, &scene.wanted().await.unwrap(), &mark).unwrap();
     judge(&scene);
+    scene.free();
+    let equal = async || compare(&scene.registry, &wanted(world).await?, &mark);
+    eventually("pods without foreign records are registered", SETTLED_WITHIN, equal).await;
+    assert_eq!(scene.registry.findings(), Vec::<String>::new());
     format!("{count} troubles, {churned}, {} writes, equal {took:.1?} after the churn's end", scene.registry.writes())
 }
 

@@ -20,7 +20,7 @@ const ON_THE_WAY: Duration = Duration::from_secs(2);
 pub(super) struct Journal {
     /// The last write of each record.
     last: HashMap<String, LastWrite>,
-    pub(super) loses_answers: bool,
+    loses_answers: bool,
     pub(super) writes: usize,
     pub(super) findings: Vec<String>,
 }
@@ -37,8 +37,11 @@ impl Journal {
         self.writes += 1;
         let now = LastWrite { at: Instant::now(), in_doubt: self.loses_answers };
         let before = self.last.insert(record.to_owned(), now);
-        if !changed && !before.is_some_and(|write| write.in_doubt) {
-            self.findings.push(format!("{record} was written again without a change"));
+        if !changed && !before.as_ref().is_some_and(|write| write.in_doubt) {
+            // With the time, because the logs of the controllers tell what happened then.
+            let (at, before) = (jiff::Timestamp::now(), before.map(|write| write.at.elapsed()));
+            self.findings
+                .push(format!("{record} was written again without a change at {at}, {before:?} after a write"));
         }
     }
 
@@ -46,8 +49,9 @@ impl Journal {
         self.findings.push(what);
     }
 
-    /// Something broke: the answers to the latest writes may not have arrived.
-    pub(super) fn interrupt(&mut self) {
+    /// From now on answers may be lost, or arrive. Those to the latest writes may be lost as well.
+    pub(super) fn lose_answers(&mut self, lose: bool) {
+        self.loses_answers = lose;
         for write in self.last.values_mut().filter(|write| write.at.elapsed() < ON_THE_WAY) {
             write.in_doubt = true;
         }
@@ -62,7 +66,7 @@ mod tests {
     fn needless_write_is_found_once_answers_arrive() {
         let mut journal = Journal::default();
         journal.wrote("a", true);
-        journal.interrupt();
+        journal.lose_answers(false);
         journal.wrote("a", false);
         assert!(journal.findings.is_empty(), "its answer may have been lost");
         journal.loses_answers = true;
