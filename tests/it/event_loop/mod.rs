@@ -6,6 +6,7 @@ mod attempts;
 mod backlog;
 mod budget;
 mod delivery;
+mod described;
 mod explain;
 mod fake;
 mod fake_inventory;

@@ -1,7 +1,9 @@
 //! A registry of systems with an ordinary REST API, served by the test itself.
 //!
-//! Below `/systems` the client chooses the ids, as the preset `rest` describes it. `POST /bulk` takes operations, one per
-//! line.
+//! Below `/systems` the client chooses the ids, as the preset `rest` describes it. Below `/machines` the registry
+//! assigns them. `POST /bulk` takes operations, one per line.
+
+mod journal;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,12 +19,14 @@ use axum::{
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-/// Records of a page.
+use self::journal::Journal;
+
+/// Records of a page, if the request does not say how many.
 const PAGE: usize = 3;
 
 type Records = BTreeMap<String, Value>;
@@ -30,6 +34,9 @@ type Records = BTreeMap<String, Value>;
 #[derive(Default)]
 struct Contents {
     systems: Records,
+    machines: Records,
+    /// The last id that was assigned.
+    assigned: u64,
     /// The methods and paths of all requests.
     requests: Vec<String>,
     /// The content types and the lines of bulk requests.
@@ -39,8 +46,7 @@ struct Contents {
     shouts: bool,
     /// Why records are refused.
     refusal: Option<&'static str>,
-    /// Requests that changed or removed a record of another owner. The header `x-owner` names the sender.
-    trespasses: Vec<String>,
+    journal: Journal,
 }
 
 #[derive(Clone, Default)]
@@ -63,8 +69,10 @@ impl RestRegistry {
     pub(crate) async fn start() -> Self {
         let contents = Shared::default();
         let router = Router::new()
-            .route("/systems", get(list))
-            .route("/systems/{id}", get(find).put(put).delete(delete))
+            .route("/systems", get(list_systems))
+            .route("/systems/{id}", get(find).put(put).delete(delete_system))
+            .route("/machines", get(list_machines).post(create))
+            .route("/machines/{id}", patch(update).delete(delete_machine))
             .route("/bulk", post(bulk))
             .layer(middleware::from_fn_with_state(contents.clone(), admit))
             .with_state(contents.clone());
@@ -93,12 +101,24 @@ impl RestRegistry {
         self.contents.lock().systems.insert(id.to_owned(), record);
     }
 
-    pub(crate) fn remove(&self, id: &str) {
-        self.contents.lock().systems.remove(id);
+    /// Stores a record under an id that the registry assigns, and returns the id.
+    pub(crate) fn insert_machine(&self, record: Value) -> Value {
+        self.contents.lock().assign(record)["id"].take()
+    }
+
+    /// Lets a person edit or remove one of the records.
+    pub(crate) fn by_hand(&self, change: impl FnOnce(&mut Records, &mut Records)) {
+        let contents = &mut *self.contents.lock();
+        change(&mut contents.systems, &mut contents.machines);
     }
 
     pub(crate) fn records(&self) -> Records {
         self.contents.lock().systems.clone()
+    }
+
+    /// The records whose ids the registry assigned.
+    pub(crate) fn machines(&self) -> Records {
+        self.contents.lock().machines.clone()
     }
 
     /// The methods and paths of the requests since the last call.
@@ -111,9 +131,24 @@ impl RestRegistry {
         self.contents.lock().bulks.clone()
     }
 
-    /// Requests that changed or removed a record of another owner than that in their header `x-owner`.
+    /// The number of writes so far.
+    pub(crate) fn writes(&self) -> usize {
+        self.contents.lock().journal.writes
+    }
+
+    /// Writes that nobody should have sent; see [`journal`].
+    pub(crate) fn findings(&self) -> Vec<String> {
+        self.contents.lock().journal.findings.clone()
+    }
+
+    /// The findings about records of another owner than the sender.
     pub(crate) fn trespasses(&self) -> Vec<String> {
-        self.contents.lock().trespasses.clone()
+        self.findings().into_iter().filter(|finding| finding.contains("touches")).collect()
+    }
+
+    /// A client or the network breaks now, or works again. If they `lose` answers, they do until the next call.
+    pub(crate) fn lose_answers(&self, lose: bool) {
+        self.contents.lock().journal.lose_answers(lose);
     }
 }
 
@@ -129,8 +164,36 @@ impl Contents {
         if self.shouts {
             record["name"] = record["name"].as_str().unwrap_or_default().to_uppercase().into();
         }
-        self.systems.insert(id.to_owned(), record.clone());
+        let before = self.systems.insert(id.to_owned(), record.clone());
+        self.journal.wrote(&format!("system {id}"), before.as_ref() != Some(&record));
         record
+    }
+
+    fn assign(&mut self, mut record: Value) -> Value {
+        self.assigned += 1;
+        record["id"] = self.assigned.into();
+        self.machines.insert(self.assigned.to_string(), record.clone());
+        record
+    }
+
+    fn create(&mut self, record: Value) -> Value {
+        let of = |record: &Value| (record["owner"].clone(), record["uid"].clone());
+        if let Some(twin) = self.machines.values().find(|other| of(other) == of(&record)) {
+            self.journal.find(format!("created twice: {twin} and {record}"));
+        }
+        self.journal.wrote(&format!("machine {}", record["uid"]), true);
+        self.assign(record)
+    }
+
+    fn update(&mut self, id: &str, changes: &Value) -> Option<Value> {
+        let record = self.machines.get_mut(id)?;
+        let before = record.clone();
+        for (name, value) in changes.as_object()? {
+            record[name] = value.clone();
+        }
+        let (record, changed) = (record.clone(), *record != before);
+        self.journal.wrote(&format!("machine {}", record["uid"]), changed);
+        Some(record)
     }
 
     /// Notes if a request touches a record of another owner than its sender.
@@ -139,7 +202,7 @@ impl Contents {
         if let (Some(sender), Some(record)) = (sender, record)
             && record["owner"] != sender
         {
-            self.trespasses.push(format!("{method} of {sender} touches {record}"));
+            self.journal.find(format!("{method} of {sender} touches {record}"));
         }
     }
 }
@@ -159,15 +222,24 @@ async fn admit(
     if is_admitted { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
 }
 
-/// A page. Filters are ignored.
-async fn list(State(contents): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
-    let contents = contents.lock();
-    let start: usize = query.get("start").and_then(|start| start.parse().ok()).unwrap_or_default();
-    let all: Vec<&Value> = contents.systems.values().collect();
-    let results: Vec<&Value> = all.iter().copied().skip(start).take(PAGE).collect();
+/// A page. Filters other than `uid` are ignored.
+fn list(place: &str, records: &Records, query: &HashMap<String, String>) -> Json<Value> {
+    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let (start, page) = (number("start").unwrap_or_default(), number("size").unwrap_or(PAGE));
+    let wanted = |record: &&Value| query.get("uid").is_none_or(|uid| record["uid"] == uid.as_str());
+    let all: Vec<&Value> = records.values().filter(wanted).collect();
+    let results: Vec<&Value> = all.iter().copied().skip(start).take(page).collect();
     let after = start + results.len();
-    let next = (after < all.len()).then(|| format!("/systems?start={after}"));
+    let next = (after < all.len()).then(|| format!("/{place}?start={after}&size={page}"));
     Json(json!({"results": results, "next": next}))
+}
+
+async fn list_systems(State(contents): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    list("systems", &contents.lock().systems, &query)
+}
+
+async fn list_machines(State(contents): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    list("machines", &contents.lock().machines, &query)
 }
 
 async fn find(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, StatusCode> {
@@ -189,11 +261,37 @@ async fn put(
     Json(contents.put(&id, record)).into_response()
 }
 
-async fn delete(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> StatusCode {
+async fn create(State(contents): State<Shared>, Json(record): Json<Value>) -> (StatusCode, Json<Value>) {
+    (StatusCode::CREATED, Json(contents.lock().create(record)))
+}
+
+async fn update(
+    State(contents): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(changes): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    let mut contents = contents.lock();
+    let before = contents.machines.get(&id).cloned();
+    contents.judge_sender("update", before, &headers);
+    contents.update(&id, &changes).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn delete_system(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> StatusCode {
     let mut contents = contents.lock();
     let removed = contents.systems.remove(&id);
+    deleted(&mut contents, removed, &headers)
+}
+
+async fn delete_machine(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> StatusCode {
+    let mut contents = contents.lock();
+    let removed = contents.machines.remove(&id);
+    deleted(&mut contents, removed, &headers)
+}
+
+fn deleted(contents: &mut Contents, removed: Option<Value>, headers: &HeaderMap) -> StatusCode {
     let status = if removed.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
-    contents.judge_sender("delete", removed, &headers);
+    contents.judge_sender("delete", removed, headers);
     status
 }
 

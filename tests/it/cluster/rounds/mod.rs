@@ -11,6 +11,7 @@
 
 mod audit;
 mod churn;
+mod described;
 mod plan;
 mod plane;
 mod scene;
@@ -29,6 +30,8 @@ use crate::support::{notice, seed};
 
 const ROUNDS: &str = "POD_REGISTRAR_TEST_ROUNDS";
 const SEED: &str = "POD_REGISTRAR_TEST_SEED";
+/// Rounds of one kind run at a time: they kill what the others need.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A number from an environment variable.
 fn number(variable: &str) -> Option<u64> {
@@ -38,23 +41,29 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registry_equals_the_cluster_after_random_faults() {
+    run_rounds(one).await;
+}
+
+/// Runs as many rounds as the environment says. A round returns its result in one line.
+async fn run_rounds(round: impl AsyncFn(&mut ClusterHarness, Option<&Plane>, u64) -> String) {
     let Some(rounds) = number(ROUNDS) else {
         notice(&format!("skipped: {ROUNDS} is not set"));
         return;
     };
+    let _alone = ALONE.lock().await;
     let plane = Plane::from_environment();
     if plane.is_none() {
         notice("no part of the control plane is killed: no command is set");
     }
     let first = number(SEED).unwrap_or_else(seed);
-    for round in 0..rounds {
-        let (seed, start) = (first.wrapping_add(round), Instant::now());
-        notice(&format!("round {} of {rounds}, seed {seed}", round + 1));
+    for index in 0..rounds {
+        let (seed, start) = (first.wrapping_add(index), Instant::now());
+        notice(&format!("round {} of {rounds}, seed {seed}", index + 1));
         if let Some(plane) = &plane {
             plane.all_up().await;
         }
         in_cluster(async |world| {
-            let result = AssertUnwindSafe(one(world, plane.as_ref(), seed)).catch_unwind().await;
+            let result = AssertUnwindSafe(round(world, plane.as_ref(), seed)).catch_unwind().await;
             // Whatever the result, the cleanup needs a complete control plane.
             if let Some(plane) = &plane {
                 plane.all_up().await;

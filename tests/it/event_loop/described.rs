@@ -1,0 +1,150 @@
+//! How many requests the event loop needs for a registry that a file describes. Its client is the real one, and the
+//! registry is in memory.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use pod_registrar::{
+    clock::Clock,
+    controller::{
+        event_loop::EventLoop,
+        options::{Inputs, Outputs},
+    },
+    mapping::{answer::Answer, load::load, request::RenderedRequest, target::Target},
+    model::{ids::RecordOwner, pod::Pod},
+    reconcile::{
+        election::Leadership,
+        outcome::Failure,
+        pod_event::{PodEvent, WatchList},
+        status::ControllerStatus,
+    },
+    registry::mapped::{
+        TargetClient,
+        carrier::{Exchanged, MemoryRegistry},
+    },
+    store::{StoreWriter, View},
+    telemetry::{health::Health, metrics::Metrics},
+};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::world::{SECOND, options, pod};
+
+const PODS: usize = 500;
+/// No more than in the first batch to a registry, so that each batch is full.
+const BATCH: usize = 25;
+
+/// Its templates are few, because a debug build is slow at them.
+const TARGET: &str = r#"
+targets:
+  - name: default
+    url: http://registry/
+    body: {name: "{{ pod.name }}", owner: "{{ mark }}"}
+    put: {path: "systems/{{ id }}"}
+    delete: {path: "systems/{{ id }}"}
+    find: {path: "systems/{{ id }}", at: ""}
+    list: {path: systems, items: /results}
+    item: {id: /id, mark: /owner, body: ""}
+    batch:
+      - path: bulk
+        body: {operations: "{{ operations }}"}
+        put: [{id: "{{ id }}", record: "{{ body }}"}]
+        max: {records: 25, bytes: 64MiB}
+        atomic: true
+"#;
+
+#[derive(Clone, Default)]
+struct Bulk {
+    ids: Arc<Mutex<BTreeSet<String>>>,
+    lookups: Arc<Mutex<usize>>,
+    batches: Arc<Mutex<usize>>,
+}
+
+impl MemoryRegistry for Bulk {
+    fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
+        let registry = self.clone();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let (status, body) = registry.answer(&request);
+            Ok(Exchanged { answer: Answer::new(status, [], body.to_string().as_bytes()), retry_after: None })
+        })
+    }
+}
+
+impl Bulk {
+    fn answer(&self, request: &RenderedRequest) -> (u16, Value) {
+        match (request.method.as_str(), request.url.trim_start_matches("http://registry/")) {
+            ("GET", "systems") => (200, json!({"results": []})),
+            ("GET", _) => {
+                *self.lookups.lock() += 1;
+                (404, json!({}))
+            }
+            ("POST", "bulk") => {
+                *self.batches.lock() += 1;
+                let body: Value = serde_json::from_slice(request.body.as_deref().unwrap()).unwrap();
+                let operations = body["operations"].as_array().unwrap();
+                self.ids.lock().extend(operations.iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+                (200, json!({}))
+            }
+            _ => (405, json!({})),
+        }
+    }
+}
+
+fn client(members: &str, registry: Bulk) -> TargetClient {
+    let loaded = load("targets.yaml", &format!("{TARGET}{members}")).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let options = options();
+    TargetClient::in_memory(Box::leak(Box::new(target)), Box::new(registry), options.request_timeout)
+        .with_lookups(options.max_in_flight)
+}
+
+/// Runs the loop until it is in sync with these pods. Returns how long that took.
+async fn register(client: TargetClient, pods: &[Pod]) -> Duration {
+    let (clock, mut writer) = (Clock::start(), StoreWriter::default());
+    let view = View::new([writer.store()]);
+    let (pod_events, pod_events_in) = mpsc::channel(4);
+    let (_leadership, leads) = watch::channel(Leadership::Alone);
+    let (checks, _asked) = mpsc::channel(4);
+    let (_answers, check_results) = mpsc::channel(4);
+    let (controller_status, mut status) = watch::channel(ControllerStatus::default());
+    let (_approvals, approvals) = mpsc::channel(4);
+    let health = Health::new(1);
+    let outputs = Outputs {
+        checks,
+        relist: watch::channel(0).0,
+        controller_status,
+        metrics: Metrics::new(health.clone()).target("default"),
+        health: health.add_loop(),
+    };
+    let event_loop = EventLoop::new(client, view, options(), clock, outputs);
+    let (_questions, questions) = mpsc::channel(1);
+    let inputs = Inputs { pod_events: pod_events_in, check_results, leadership: leads, approvals, questions };
+    let begun = clock.now();
+    let in_sync = async {
+        writer.begin_list(None);
+        let uids = pods.iter().filter(|pod| writer.list_item(pod)).map(|pod| pod.uid.clone()).collect();
+        pod_events.send(PodEvent::Page { watch: 0, uids, at: begun }).await.unwrap();
+        writer.end_list();
+        let list = WatchList { begun, pods: pods.len(), trusted: true, identified: true };
+        pod_events.send(PodEvent::Listed { watch: 0, list }).await.unwrap();
+        status.wait_for(|status| status.in_sync).await.unwrap();
+    };
+    event_loop.run(inputs, in_sync).await.unwrap();
+    clock.now().since_start()
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_registration_fills_batches() {
+    let pods: Vec<Pod> = (0..PODS).map(|n| pod(&format!("00000000-0000-4000-8000-{n:012}"), "a")).collect();
+    for (members, lookups) in [("    exclusive: true\n", 0), ("", PODS)] {
+        let registry = Bulk::default();
+        let took = register(client(members, registry.clone()), &pods).await;
+        assert_eq!((registry.ids.lock().len(), *registry.lookups.lock()), (PODS, lookups), "{members}");
+        assert_eq!(*registry.batches.lock(), PODS.div_ceil(BATCH), "{members}");
+        // A request takes 1 ms, and four are in flight.
+        assert!(took < 2 * SECOND, "{took:?}");
+    }
+}
