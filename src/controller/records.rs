@@ -315,9 +315,9 @@ impl DesiredRecords {
         self.projected >= PROJECTED_PER_TURN
     }
 
-    /// When there is more to project.
+    /// When there is more to project, or a turn that was over left something else.
     pub(super) fn due_at(&self, now: Moment) -> Option<Moment> {
-        (!self.stale.is_empty()).then_some(now)
+        (!self.stale.is_empty() || self.is_turn_over()).then_some(now)
     }
 }
 

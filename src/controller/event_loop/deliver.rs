@@ -36,6 +36,10 @@ impl<R: Registry> EventLoop<R> {
             if self.requests.writes_in_flight() >= slots {
                 return;
             }
+            // Rendering many records takes long. The next turn continues.
+            if self.records.is_turn_over() && self.requests.writes_in_flight() > 0 {
+                return;
+            }
             let mut batch = self.delivery.begin_batch(&registry, batched, now);
             self.fill(&mut batch, &registry, now);
             let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
@@ -76,7 +80,7 @@ impl<R: Registry> EventLoop<R> {
         registry: &Capabilities,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
-        self.project_again(uid, now);
+        let projected = self.project_again(uid, now);
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first attempt.
         let attempt = match action {
@@ -86,7 +90,7 @@ impl<R: Registry> EventLoop<R> {
         };
         match action {
             Action::Put(desired) if self.delivery.allows(attempt, now) => {
-                let pod = self.records.pod_of(uid)?;
+                let pod = projected.or_else(|| self.records.pod_of(uid))?;
                 let content = pod.content.as_ref()?;
                 let version = self.session.next_version()?;
                 let encoded = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));

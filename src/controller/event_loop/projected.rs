@@ -17,7 +17,7 @@ use crate::{
         records::{Left, ListedRecords, StalePod},
         report::RecordFault,
     },
-    model::{label::RecordLabel, moment::Moment, uid::Uid},
+    model::{label::RecordLabel, moment::Moment, pod::Pod, uid::Uid},
     reconcile::{deletion::Deletion, ledger::entry::LedgerEntry},
     registry::{Projection, Registry},
 };
@@ -27,16 +27,20 @@ impl<R: Registry> EventLoop<R> {
     /// the store has lost the pod, its deletion is one of the next events.
     pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Option<Uid> {
         let stored = self.records.view().get(pod)?;
-        let projection = self.requests.registry().project(&stored);
+        self.project_stored(&stored, at, now)
+    }
+
+    fn project_stored(&mut self, stored: &Pod, at: Moment, now: Moment) -> Option<Uid> {
+        let projection = self.requests.registry().project(stored);
         if let Projection::Failed { cause } = &projection {
             let label = RecordLabel {
-                uid: Some(pod.clone()),
+                uid: Some(stored.uid.clone()),
                 pod: Some(stored.full_name()),
-                ..RecordLabel::of_key(pod.clone())
+                ..RecordLabel::of_key(stored.uid.clone())
             };
             self.reporter.note(&label, RecordFault::NotMade, cause, now);
         }
-        let projected = self.records.project(&stored, projection);
+        let projected = self.records.project(stored, projection);
         // As with a selector of the watch, the pod may exist.
         self.leave(projected.left, Deletion::DeletedOrLeftSelection, at, now);
         projected.key
@@ -53,17 +57,19 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Projects the pod of a record again before it is sent.
-    pub(super) fn project_again(&mut self, key: &Uid, now: Moment) {
+    /// Projects the pod of a record again before it is sent. Returns the pod if it has the record.
+    pub(super) fn project_again(&mut self, key: &Uid, now: Moment) -> Option<Pod> {
         if self.records.is_identity() {
-            return;
+            return None;
         }
-        let Some(pod) = self.records.owner_of(key).cloned() else { return };
+        let pod = self.records.view().get(self.records.owner_of(key)?)?;
         let watch = self.ledger.entry(key).and_then(LedgerEntry::watch);
-        let projected = self.project(&pod, now, now);
-        if let Some(other) = projected.filter(|other| other != key) {
-            self.decide_about(&other, watch, now);
+        let projected = self.project_stored(&pod, now, now)?;
+        if projected == *key {
+            return (self.records.owner_of(key) == Some(&pod.uid)).then_some(pod);
         }
+        self.decide_about(&projected, watch, now);
+        None
     }
 
     /// Projects pods that the registry may see otherwise than before.

@@ -66,7 +66,7 @@ use crate::{
         target::{RenderedRecord, Target, TermWords},
         writes::{ChangeKind, ChangeWords, RemovalWords},
     },
-    model::{ids::Version, pod::Pod, uid::Uid},
+    model::{digest::Digest, ids::Version, pod::Pod, uid::Uid},
     reconcile::{
         deletion::Removal,
         outcome::{Failure, Verdict},
@@ -106,6 +106,21 @@ pub(super) struct TermState {
     words: TermWords,
     /// Whether the steps of `prepare` are done.
     is_prepared: bool,
+    /// The record that was rendered last: the next call mostly encodes it.
+    last: Mutex<Option<LastRender>>,
+}
+
+/// A record, rendered with the words of a term.
+struct LastRender {
+    /// Of the v1 record that it was made of.
+    content: Digest,
+    record: RenderedRecord,
+}
+
+impl TermState {
+    fn new(number: u64, words: TermWords, is_prepared: bool) -> Self {
+        Self { number, words, is_prepared, last: Mutex::default() }
+    }
 }
 
 impl TargetClient {
@@ -143,7 +158,7 @@ impl TargetClient {
             target,
             records: Mutex::new(Records::new(lag, transport.timeout)),
             transport,
-            term: RwLock::new(TermState { number: 0, words, is_prepared: false }),
+            term: RwLock::new(TermState::new(0, words, false)),
             list: tokio::sync::Mutex::default(),
             lookups: Semaphore::new(1),
             lookups_max: 1,
@@ -224,18 +239,19 @@ impl Registry for TargetClient {
 
     fn project(&self, pod: &Pod) -> Projection {
         let Some(content) = &pod.content else { return Projection::Unreadable };
-        let words = {
-            let term = self.term.read();
-            // Its record cannot be made yet, and is not at fault.
-            if !term.is_prepared && self.target.needs_prepared() {
-                return Projection::Unreadable;
+        let term = self.term.read();
+        // Its record cannot be made yet, and is not at fault.
+        if !term.is_prepared && self.target.needs_prepared() {
+            return Projection::Unreadable;
+        }
+        match self.target.render(&content.record, &term.words) {
+            Ok(Some(record)) => {
+                let projection = Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint };
+                *term.last.lock() = Some(LastRender { content: content.digest, record });
+                projection
             }
-            term.words.clone()
-        };
-        match self.target.render(&content.record, &words) {
-            Ok(Some(record)) => Projection::Record { key: record.key, fingerprint: record.fingerprint },
             Ok(None) => Projection::NotSelected(Excluded {
-                key: self.target.key_of_record(&content.record, &words),
+                key: self.target.key_of_record(&content.record, &term.words),
                 by_scope: !self.target.has_in_scope(&content.record),
             }),
             Err(error) => Projection::Failed { cause: error.to_string() },
@@ -303,8 +319,15 @@ impl Registry for TargetClient {
             }
         };
         let failure = |cause: String| RenderFailure { cause };
-        let record = self.target.render(&content.record, &self.term());
-        let record = record.map_err(|error| failure(error.to_string()))?;
+        let term = self.term.read();
+        let last = term.last.lock().take_if(|last| last.content == content.digest);
+        let record = match last {
+            Some(last) => Some(last.record),
+            None => {
+                let rendered = self.target.render(&content.record, &term.words);
+                rendered.map_err(|error| failure(error.to_string()))?
+            }
+        };
         let record = record.ok_or_else(|| failure(format!("the target does not select the pod {}", pod.uid)))?;
         if record.key != *key {
             return Err(failure(format!("the pod {} has another record by now", pod.uid)));

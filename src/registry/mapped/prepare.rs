@@ -21,7 +21,7 @@ impl TargetClient {
         }
         let prepared = self.run_steps(number).await?;
         let words = self.target.term(number, &prepared);
-        *self.term.write() = TermState { number, words, is_prepared: true };
+        *self.term.write() = TermState::new(number, words, true);
         Ok(())
     }
 

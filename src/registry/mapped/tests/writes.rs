@@ -8,8 +8,9 @@ use super::fake::{
     ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write, write_pod,
 };
 use crate::{
+    model::{ids::Version, pod::Pod},
     reconcile::outcome::{Failure, Verdict},
-    registry::{Projection, Registry as _},
+    registry::{Projection, RecordChange, Registry as _},
 };
 
 const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
@@ -26,6 +27,25 @@ async fn record_is_put_and_deleted() {
     assert_eq!(fake.requests(), ["GET", "PUT", "DELETE"].map(|method| format!("{method} systems/{}", uid(1))));
     assert_eq!(delete_pod(&client, 1).await, DONE, "it is looked up, and gone");
     assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))]);
+}
+
+#[tokio::test]
+async fn encoded_record_is_that_of_its_pod() {
+    // A projection keeps its rendered record for the next call, which may be about another state of the pod.
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    let (web, other) = (pod(1, "web"), pod(1, "web-2"));
+    let encoded = |pod: &Pod| {
+        let (version, content) = (Version { epoch: 1, seq: 1 }, pod.content.as_ref().unwrap());
+        client.encode(&pod.uid, version, RecordChange::Put(pod, content)).unwrap().fingerprint
+    };
+    let alone = encoded(&web);
+    client.project(&other);
+    assert_eq!(encoded(&web), alone, "another record was rendered last");
+    assert_ne!(encoded(&other), alone);
+    client.project(&web);
+    assert_eq!(encoded(&web), alone);
+    assert_eq!(encoded(&web), alone, "the record is rendered again");
 }
 
 #[tokio::test]
