@@ -38,7 +38,7 @@ use by_pod::PodRecords;
 use excluded::ExcludedPods;
 
 /// Pods that are projected per turn of the loop, at most. One takes about 30 us.
-const PROJECTED_PER_TURN: usize = 1_000;
+const PROJECTED_PER_TURN: usize = 500;
 /// Pods whose cause of failure is kept.
 const CAUSES_MAX: usize = 100;
 /// Characters of a cause that is kept.
