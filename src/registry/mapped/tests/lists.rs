@@ -120,7 +120,11 @@ async fn records_written_in_the_lag_count_as_held() {
 async fn record_found_in_the_lag_counts_as_held() {
     let fake = Fake::start().await;
     fake.contents().assigns = true;
-    let client = fake.client(&ASSIGNED.replace("count: /count", "lag: 10s"));
+    let members = format!("{}limits: {{timeout: 100ms}}\n", ASSIGNED.replace("count: /count", "lag: 400ms"));
+    let client = fake.client(&members);
+    // A young term creates nothing before lists show what earlier terms wrote.
+    tokio::time::sleep(client.inventory_again_after().unwrap() + Duration::from_millis(20)).await;
+    inventory(&client).await.unwrap();
     fake.fail([Fault::Lose]);
     assert!(write_pod(&client, 1, "web").await.is_err());
     assert_eq!(write_pod(&client, 1, "web").await, DONE, "it is looked up and equal");
