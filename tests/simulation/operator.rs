@@ -51,6 +51,7 @@ pub(crate) async fn approve_when_healed(
             *ticks >= LASTS_TICKS
         };
         for hold in holds.into_iter().filter(|hold| healed && operator_needed(hold) && lasts(hold) && sees_all) {
+            shared.world().processes[process].approved = true;
             if operator.send(hold.id).await.is_err() {
                 return;
             }

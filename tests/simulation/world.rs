@@ -59,6 +59,8 @@ pub(crate) struct Process {
     misled: HashSet<Version>,
     /// Keys of records whose deletions followed from such a list.
     pub(crate) misled_keys: HashSet<Uid>,
+    /// Whether the operator approved a hold of this process.
+    pub(crate) approved: bool,
     /// When each pod was shown first, in milliseconds.
     pub(crate) shown_since: HashMap<Uid, u64>,
     /// The session that the process knows, and whether it knows that the session was superseded.
@@ -93,6 +95,7 @@ impl Process {
             newest: None,
             misled: HashSet::new(),
             misled_keys: HashSet::new(),
+            approved: false,
             shown_since: HashMap::new(),
             epoch: None,
             fenced: false,
@@ -358,7 +361,7 @@ impl SimulatedWorld {
         let lacks =
             |(list, place): &(HashSet<Uid>, usize)| !list.contains(uid) && born.is_none_or(|born| born < *place);
         // Which list confirmed an absence is known only for one cluster.
-        if process.agreed.iter().any(lacks) || !alone {
+        if process.agreed.iter().any(lacks) || !alone || (process.approved && by_operator) {
             return;
         }
         if !process.unguarded.iter().any(|(_, unguarded)| unguarded == uid) {

@@ -222,15 +222,18 @@ async fn admit(
     if is_admitted { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
 }
 
-/// A page. Filters other than `uid` are ignored.
+/// The page after an id, so that changes shift no record to another page. Filters other than `uid` are ignored.
 fn list(place: &str, records: &Records, query: &HashMap<String, String>) -> Json<Value> {
-    let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let (start, page) = (number("start").unwrap_or_default(), number("size").unwrap_or(PAGE));
-    let wanted = |record: &&Value| query.get("uid").is_none_or(|uid| record["uid"] == uid.as_str());
-    let all: Vec<&Value> = records.values().filter(wanted).collect();
-    let results: Vec<&Value> = all.iter().copied().skip(start).take(page).collect();
-    let after = start + results.len();
-    let next = (after < all.len()).then(|| format!("/{place}?start={after}&size={page}"));
+    let page = query.get("size").and_then(|text| text.parse::<usize>().ok()).unwrap_or(PAGE);
+    let is_later = |id: &str| query.get("after").is_none_or(|after| id > after.as_str());
+    let is_wanted = |record: &Value| query.get("uid").is_none_or(|uid| record["uid"] == uid.as_str());
+    let mut rest = records.iter().filter(|(id, record)| is_later(id) && is_wanted(record)).peekable();
+    let (ids, results): (Vec<_>, Vec<_>) = rest.by_ref().take(page).unzip();
+    let next = ids.last().filter(|_| rest.peek().is_some()).map(|last| {
+        let params = [("after", last.as_str()), ("size", &page.to_string())];
+        let url = reqwest::Url::parse_with_params("http://localhost", params).unwrap();
+        format!("/{place}?{}", url.query().unwrap())
+    });
     Json(json!({"results": results, "next": next}))
 }
 
