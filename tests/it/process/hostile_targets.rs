@@ -180,10 +180,12 @@ async fn lying_registry_breaks_nothing_and_shows_nothing() {
     assert!(controller.is_running() && !controller.logged(TOKEN), "no token is logged");
 }
 
-/// Lists nothing, and answers everything else with 100 MiB.
-async fn say_much(State(answers): State<Arc<Mutex<usize>>>, method: Method) -> Response {
-    if method == Method::GET {
-        return axum::Json(json!({"results": []})).into_response();
+/// Lists nothing, finds nothing, and answers every write with 100 MiB.
+async fn say_much(State(answers): State<Arc<Mutex<usize>>>, method: Method, uri: Uri) -> Response {
+    match method {
+        Method::GET if uri.path() == "/systems" => return axum::Json(json!({"results": []})).into_response(),
+        Method::GET => return StatusCode::NOT_FOUND.into_response(),
+        _ => {}
     }
     *answers.lock().unwrap() += 1;
     let part = Bytes::from(vec![b' '; 1 << 20]);
