@@ -220,7 +220,7 @@ impl Fake {
     }
 
     /// A made-up answer, half of the time.
-    fn lie<T>(&self, make_up: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
+    pub(super) fn lie<T>(&self, make_up: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
         let mut state = self.state();
         let rng = state.liar.as_mut()?;
         rng.bool().then(|| make_up(rng))
@@ -244,7 +244,7 @@ impl Fake {
         assert!(has(&features), "not supported: {features:?}");
     }
 
-    fn up(&self) -> Result<(), Failure> {
+    pub(super) fn up(&self) -> Result<(), Failure> {
         let mut state = self.state();
         state.down.clone().map_or(Ok(()), Err)?;
         state.gateway.admit(0)
@@ -451,19 +451,7 @@ impl Registry for Fake {
 
     async fn bucket_digests(&self, buckets: usize) -> Result<BucketDigests, Failure> {
         self.needs(|features| features.digests);
-        if let Some(lie) = self.lie(|rng| hostile::buckets(rng, buckets)) {
-            return lie;
-        }
-        self.up()?;
-        if let Some(failure) = self.state().refusals.digests.clone() {
-            return Err(failure);
-        }
-        let mut state = self.state();
-        state.readings.push(Instant::now());
-        if state.unreadable {
-            return Err(Failure::Broken("status 500".into()));
-        }
-        Ok(state.digests(buckets, |id| !state.hidden.contains(id)))
+        self.digests_of_inventory(buckets)
     }
 
     async fn inventory(

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use pod_registrar::{
     reconcile::outcome::Failure,
-    registry::inventory::{Bucket, InventoryPage},
+    registry::inventory::{Bucket, BucketDigests, InventoryPage},
 };
+use tokio::time::Instant;
 
-use super::fake::Fake;
+use super::{fake::Fake, hostile};
 
 /// The answers to heartbeats and digests, and the bucket whose pages fail.
 #[derive(Default)]
@@ -18,6 +19,22 @@ pub(super) struct Refusals {
 }
 
 impl Fake {
+    pub(super) fn digests_of_inventory(&self, buckets: usize) -> Result<BucketDigests, Failure> {
+        if let Some(lie) = self.lie(|rng| hostile::buckets(rng, buckets)) {
+            return lie;
+        }
+        self.up()?;
+        if let Some(failure) = self.state().refusals.digests.clone() {
+            return Err(failure);
+        }
+        let mut state = self.state();
+        state.readings.push(Instant::now());
+        if state.unreadable {
+            return Err(Failure::Broken("status 500".into()));
+        }
+        Ok(state.digests(buckets, |id| !state.hidden.contains(id)))
+    }
+
     /// A page of the inventory, and the time that it takes.
     pub(super) fn page_of_inventory(
         &self,
