@@ -38,7 +38,7 @@ use crate::{
         self,
         event_loop::EventLoop,
         explain::PodQuestion,
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     kubernetes::{
         self,
@@ -385,6 +385,7 @@ impl Controller {
             max_in_flight: target.max_in_flight,
             max_writes_per_second: target.max_writes_per_second,
             backlog_window: BACKLOG_WINDOW,
+            visits_per_turn: VISITS_PER_TURN,
             resync_interval: self.resync_interval,
             instance: identity.instance.clone(),
             cluster_name: identity.owner.cluster_name.clone(),

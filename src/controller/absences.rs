@@ -14,7 +14,12 @@
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
-use std::collections::HashSet;
+mod survey;
+
+use std::{collections::HashSet, ops::Range};
+
+use survey::FullReconcile;
+pub(super) use survey::Survey;
 
 use super::{
     lists::Lists,
@@ -40,8 +45,6 @@ use crate::{
     },
 };
 
-/// Records whose namespaces are looked up together, at most.
-const PLACED_AT_ONCE: usize = 100;
 /// Pods that are looked up one by one after a change of settings, at most. Others are held without that.
 const SORTED_AT_ONCE: usize = 2_000;
 
@@ -50,8 +53,7 @@ pub(super) struct Absences {
     pub(super) lists: Lists,
     /// Pods that are not in the store, for which no list begun since they were last seen counts.
     awaiting_list: UidMap<()>,
-    /// Whether a full reconcile is due.
-    needs_reconcile: bool,
+    full_reconcile: FullReconcile,
     /// Whether an absence waits for a newer list.
     needs_list: bool,
     /// The number of our records in the registry at the last resync.
@@ -72,20 +74,6 @@ pub(super) enum AbsenceEffect {
     Relist,
 }
 
-/// What a full reconcile found to be absent.
-#[derive(Default)]
-pub(super) struct Survey {
-    /// Pods whose deletion waits for the absence guard.
-    absent: HashSet<Uid>,
-    /// The number of absent pods that none of our watches has shown.
-    unseen: usize,
-    /// Those of the absent pods that exist, and that changed settings do not select.
-    out_of_scope: HashSet<Uid>,
-    needs_list: bool,
-    /// Pods that only the inventory lists, while a watch cannot list: their namespaces have to be looked up.
-    unplaced: Vec<Uid>,
-}
-
 impl Absences {
     pub(super) fn new(
         target: &'static str,
@@ -97,7 +85,7 @@ impl Absences {
             guard: AbsenceGuard::new(target),
             lists,
             awaiting_list: UidMap::default(),
-            needs_reconcile: false,
+            full_reconcile: FullReconcile::default(),
             needs_list: false,
             inherited: 0,
             is_placing: false,
@@ -108,16 +96,21 @@ impl Absences {
 
     pub(super) fn listed(&mut self, watch: usize, list: WatchList) {
         self.lists.listed(watch, list);
-        self.needs_reconcile = true;
+        self.request_reconcile();
     }
 
     pub(super) fn list_failed(&mut self, watch: usize) {
-        self.needs_reconcile |= self.lists.failed(watch);
+        if self.lists.failed(watch) {
+            self.request_reconcile();
+        }
     }
 
     /// A watch showed this pod, so that it is not absent any more.
     pub(super) fn pod_seen(&mut self, uid: &Uid) {
-        self.needs_reconcile |= self.guard.is_about(uid);
+        self.full_reconcile.leave_out(uid);
+        if self.guard.is_about(uid) {
+            self.full_reconcile.follow();
+        }
     }
 
     /// Notes whether this pod waits for a list.
@@ -139,8 +132,14 @@ impl Absences {
         uids.filter(|uid| ledger.entry(uid).is_none()).cloned().collect()
     }
 
+    /// Requests a full reconcile. One that is under way begins again.
     pub(super) fn request_reconcile(&mut self) {
-        self.needs_reconcile = true;
+        self.full_reconcile.restart();
+    }
+
+    /// Requests a full reconcile after the one that is under way.
+    pub(super) fn request_another_reconcile(&mut self) {
+        self.full_reconcile.follow();
     }
 
     /// When the guard has a question or releases deletions, or a watch has to list again.
@@ -151,12 +150,17 @@ impl Absences {
 
     /// Whether a full reconcile is due. The next call returns false.
     pub(super) fn take_reconcile(&mut self) -> bool {
-        std::mem::take(&mut self.needs_reconcile)
+        self.full_reconcile.take_due()
+    }
+
+    /// Whether a full reconcile is due or under way.
+    pub(super) fn is_reconciling(&self) -> bool {
+        !self.full_reconcile.is_done()
     }
 
     /// Whether no absence waits for a list or a full reconcile.
     pub(super) fn is_settled(&self) -> bool {
-        self.awaiting_list.is_empty() && !self.needs_reconcile
+        self.awaiting_list.is_empty() && self.full_reconcile.is_done()
     }
 
     /// A resync is complete: the registry holds this number of our records.
@@ -170,26 +174,31 @@ impl Absences {
         // The next leader may have other settings.
         self.guard.scope_declared();
         self.awaiting_list.clear();
-        self.needs_reconcile = true;
+        self.request_reconcile();
     }
 }
 
 /// From a full reconcile to deletions.
 impl Absences {
-    /// Notes what was decided about a pod.
-    pub(super) fn note(&self, survey: &mut Survey, uid: Uid, action: Action, ledger: &Ledger) {
-        let watch = ledger.entry(&uid).and_then(LedgerEntry::watch);
-        match (action, watch) {
-            (Action::AwaitConfirmation, watch) => {
-                survey.unseen += usize::from(watch.is_none());
-                survey.absent.insert(uid);
-            }
-            // A watch that cannot list retries without being asked.
-            (Action::AwaitList, Some(watch)) => survey.needs_list |= !self.lists.is_failing(watch),
-            (Action::AwaitList, None) if !self.lists.is_any_failing() => survey.needs_list = true,
-            // Pods beyond the limit follow in the full reconcile after these.
-            (Action::AwaitList, None) if survey.unplaced.len() < PLACED_AT_ONCE => survey.unplaced.push(uid),
-            _ => {}
+    /// Begins a full reconcile, also if one is under way.
+    pub(super) fn begin_reconcile(&mut self, entries: usize) {
+        self.full_reconcile.begin(entries);
+    }
+
+    /// The positions of the ledger that are next, as far as `left` entries go.
+    pub(super) fn next_portion(&mut self, left: &mut usize) -> Option<Range<usize>> {
+        self.full_reconcile.pass()?.portion(left)
+    }
+
+    /// What a full reconcile found, once it is complete.
+    pub(super) fn take_survey(&mut self) -> Option<Survey> {
+        self.full_reconcile.take()
+    }
+
+    /// Notes what a full reconcile decided about a pod.
+    pub(super) fn note(&mut self, uid: Uid, action: Action, ledger: &Ledger) {
+        if let Some(survey) = self.full_reconcile.survey() {
+            survey.note(uid, action, &self.lists, ledger);
         }
     }
 
@@ -207,12 +216,12 @@ impl Absences {
         ledger: &Ledger,
         now: Moment,
     ) -> Option<AbsenceEffect> {
-        let Survey { absent, unseen, out_of_scope, needs_list, unplaced } = survey;
+        let Survey { absent, out_of_scope, needs_list, unplaced } = survey;
         self.needs_list = needs_list;
         if let Some(list) = self.lists.over_some().filter(|_| ledger.is_seeded()) {
-            let is_missing_from_an_empty_list =
-                |uid: &Uid| self.lists.is_empty(ledger.entry(uid).and_then(LedgerEntry::watch));
-            let empty = absent.iter().any(is_missing_from_an_empty_list);
+            let watch = |uid: &Uid| ledger.entry(uid).and_then(LedgerEntry::watch);
+            let empty = absent.iter().any(|uid| self.lists.is_empty(watch(uid)));
+            let unseen = absent.iter().filter(|uid| watch(uid).is_none()).count();
             let owned = ledger.owned();
             // Also if nearly all records of the last resync belong to pods that were never seen.
             let nearly_all_of = (is_nearly_all(absent.len(), owned).then_some(owned))
@@ -237,7 +246,7 @@ impl Absences {
         for PodRef { uid, namespace, .. } in named {
             if let Some(watch) = self.lists.watch_of(namespace) {
                 ledger.set_watch(uid, watch);
-                self.needs_reconcile = true;
+                self.request_reconcile();
             }
         }
     }
@@ -346,7 +355,7 @@ impl Absences {
         }
         match self.guard.listed(round, &there, now, random) {
             ListOutcome::Ignored => {}
-            ListOutcome::Agreed => self.needs_reconcile = true,
+            ListOutcome::Agreed => self.request_reconcile(),
             ListOutcome::Contradicted if !exceeds_store => {
                 tracing::warn!(
                     held = self.guard.held(),
@@ -363,7 +372,7 @@ impl Absences {
             }
             ListOutcome::Sorted { left, gone } => {
                 tracing::info!(left, gone, "absent pods sorted after a change of settings");
-                self.needs_reconcile = true;
+                self.request_reconcile();
             }
         }
         None
@@ -389,7 +398,7 @@ impl Absences {
             None => {
                 tracing::info!(held, "absent pods are confirmed to be gone");
                 // Other pods may have become absent between the two lists.
-                self.needs_reconcile = true;
+                self.request_reconcile();
             }
         }
     }

@@ -13,12 +13,16 @@ mod explain;
 mod intake;
 mod projected;
 mod replies;
+mod turn;
 
 use std::{future::Future, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
-use self::explain::{LastAnswers, ShownHolds};
+use self::{
+    explain::{LastAnswers, ShownHolds},
+    turn::ListIntake,
+};
 use super::{
     absences::Absences,
     availability::Availability,
@@ -52,8 +56,6 @@ use crate::{
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Closing the session may also take no more than a fifth of the time that the loop has to stop.
 const CLOSE_PART: u32 = 5;
-/// A longer turn is logged: nothing else happens for the target during it.
-const LONG_TURN: Duration = Duration::from_millis(10);
 
 /// Keeps a registry equal to a view of pods.
 pub struct EventLoop<R> {
@@ -61,6 +63,7 @@ pub struct EventLoop<R> {
     records: DesiredRecords,
     ledger: Ledger,
     stop_within: Duration,
+    visits_per_turn: usize,
 
     term: Term,
     availability: Availability,
@@ -78,6 +81,8 @@ pub struct EventLoop<R> {
     requests: Requests<R>,
     checks: mpsc::Sender<Check>,
     relist: watch::Sender<u64>,
+    /// The complete list that is being taken in.
+    list: Option<ListIntake>,
     /// When this turn received something.
     received_at: Option<Moment>,
     /// Why the loop has to end.
@@ -98,6 +103,7 @@ impl<R: Registry> EventLoop<R> {
             records: DesiredRecords::new(view, &registry),
             ledger: Ledger::default(),
             stop_within: options.stop_within,
+            visits_per_turn: options.visits_per_turn.max(1),
             term: Term::none(),
             availability,
             session: WriterSession::new(options, session_rng),
@@ -112,6 +118,7 @@ impl<R: Registry> EventLoop<R> {
             requests: Requests::new(registry),
             checks,
             relist,
+            list: None,
             received_at: None,
             end: None,
         }
@@ -130,7 +137,7 @@ impl<R: Registry> EventLoop<R> {
             if let Some(error) = self.end.take() {
                 return Err(error);
             }
-            let wake_at = self.wake_at(now);
+            let (wake_at, has_more_to_do) = (self.wake_at(now), self.has_more_to_do());
             self.note_long_turn(now);
             tokio::select! {
                 biased;
@@ -141,10 +148,11 @@ impl<R: Registry> EventLoop<R> {
                 result = inputs.check_results.recv() => self.confirmed(result.ok_or(Error::ChecksEnded)?)?,
                 Some(hold) = inputs.approvals.recv() => self.absences.approve(&hold),
                 Some(question) = inputs.questions.recv() => self.answer(question),
-                event = inputs.pod_events.recv() => {
+                // The events after a list wait until it is taken in.
+                event = inputs.pod_events.recv(), if self.list.is_none() => {
                     self.observe(event.ok_or(Error::WatchesEnded)?, &mut inputs.pod_events);
                 }
-                () = self.clock.sleep_until(wake_at) => {}
+                () = rest(self.clock, wake_at, has_more_to_do) => {}
             }
         }
         self.reporter.stopping();
@@ -158,24 +166,13 @@ impl<R: Registry> EventLoop<R> {
         self.follow(leadership, now);
         self.project_stale(now);
         self.reconcile_due(now);
-        if self.absences.take_reconcile() {
-            self.reconcile_all(now);
-        }
+        self.continue_passes(now);
         self.unknown_pods_due(now);
         self.confirm_absences(now);
         self.declare(now);
         self.ask_registry(now);
         self.deliver(now);
         self.report(now);
-    }
-
-    /// Ends a turn. It began when it received something, or when a part was due.
-    fn note_long_turn(&mut self, due_at: Moment) {
-        let began = self.received_at.take().unwrap_or(due_at);
-        let took = self.clock.now().since(began);
-        if took >= LONG_TURN {
-            tracing::debug!(seconds = took.as_secs_f64(), "a turn of the event loop was long");
-        }
     }
 
     fn wake_at(&mut self, now: Moment) -> Moment {
@@ -188,9 +185,6 @@ impl<R: Registry> EventLoop<R> {
             self.delivery.due_at(&self.ledger, now),
             self.unknown_pods.due_at(),
         ];
-        if let Some(at) = self.records.due_at(now) {
-            return at;
-        }
         // A part that is due after its turn waits for something else, such as an answer.
         due.into_iter().flatten().filter(|at| *at > now).fold(self.reporter.due_at(), Moment::min)
     }
@@ -356,5 +350,14 @@ impl<R: Registry> EventLoop<R> {
             Ok(Err(error)) => tracing::warn!(epoch, %error, "session not closed; it becomes stale"),
             Err(_) => tracing::warn!(epoch, "session not closed in time; it becomes stale"),
         }
+    }
+}
+
+/// Waits until a part is due. If the turn has left something, other tasks go on for a moment, such as requests.
+async fn rest(clock: Clock, wake_at: Moment, has_more_to_do: bool) {
+    if has_more_to_do {
+        tokio::task::yield_now().await;
+    } else {
+        clock.sleep_until(wake_at).await;
     }
 }

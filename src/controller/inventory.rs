@@ -73,10 +73,8 @@ impl Error {
 #[derive(Debug)]
 pub(super) struct OurRecords {
     pub(super) division: Buckets,
-    /// The number of records and the xor of their fingerprints, per bucket.
-    pub(super) buckets: Vec<(u64, Fingerprint)>,
-    /// Whether to read digests first.
-    pub(super) digests: bool,
+    /// The number of records and the xor of their fingerprints, per bucket. With it, digests are read first.
+    pub(super) digests: Option<Vec<(u64, Fingerprint)>>,
 }
 
 /// A reading that has steps left.
@@ -153,7 +151,7 @@ pub(super) struct ReadStep {
 
 impl InventoryReader {
     pub(super) fn new(ours: OurRecords, limit: usize) -> Self {
-        let stage = if ours.digests { Stage::Digests(ours.buckets) } else { Stage::Pages(Pages::default()) };
+        let stage = ours.digests.map_or_else(|| Stage::Pages(Pages::default()), Stage::Digests);
         Self { division: ours.division, stage, limit }
     }
 

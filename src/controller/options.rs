@@ -21,6 +21,8 @@ use crate::{
 
 /// The usual [`ControllerOptions::backlog_window`]: several batches, and a small queue however large the backlog is.
 pub const BACKLOG_WINDOW: usize = 4_096;
+/// The usual [`ControllerOptions::visits_per_turn`]. A visit takes about a microsecond.
+pub const VISITS_PER_TURN: usize = 5_000;
 
 /// How the loop works.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct ControllerOptions {
     pub request_timeout: Duration,
     /// Pods of the backlog that are in the queue at once, per kind.
     pub backlog_window: usize,
+    /// Pods and records that one turn of the loop visits, at most. The next turns continue.
+    pub visits_per_turn: usize,
     /// The interval between resyncs.
     pub resync_interval: Duration,
     /// The name of this process. No other process, not even an earlier one, may have it.

@@ -12,15 +12,18 @@
 //!
 //! A pod that cannot be read, or whose record cannot be made, keeps its record as it is.
 
+mod absent;
 mod by_key;
 mod by_pod;
 mod excluded;
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    ops::Range,
+};
 
 use crate::{
     model::{
-        moment::Moment,
         pod::{Pod, StoredPod},
         uid::Uid,
         uid_map::UidMap,
@@ -33,6 +36,7 @@ use crate::{
     store::View,
 };
 
+pub(super) use absent::AbsentPass;
 use by_key::KeyedRecords;
 use by_pod::PodRecords;
 use excluded::ExcludedPods;
@@ -269,21 +273,6 @@ impl DesiredRecords {
         }
     }
 
-    /// A list is complete: pods that the store no longer has have no record.
-    pub(super) fn drop_absent(&mut self, ledger: &Ledger) {
-        let view = &self.view;
-        self.failed.retain(|pod| view.contains(pod));
-        self.excluded.retain(|pod| view.contains(pod));
-        match &mut self.table {
-            Table::Identity => {}
-            Table::ByPod(table) => table.retain(|pod| view.contains(pod)),
-            Table::ByKey(table) => {
-                let passed = table.retain(|pod| view.contains(pod), |key| ledger.entry(key).is_some());
-                self.stale.extend(passed.into_iter().map(|uid| StalePod { uid, watch: None }));
-            }
-        }
-    }
-
     /// Projects this pod before other work.
     pub(super) fn project_soon(&mut self, pod: StalePod) {
         self.stale.push_front(pod);
@@ -315,9 +304,9 @@ impl DesiredRecords {
         self.projected >= PROJECTED_PER_TURN
     }
 
-    /// When there is more to project, or a turn that was over left something else.
-    pub(super) fn due_at(&self, now: Moment) -> Option<Moment> {
-        (!self.stale.is_empty() || self.is_turn_over()).then_some(now)
+    /// Whether there is more to project, or a turn that was over left something else.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        !self.stale.is_empty() || self.is_turn_over()
     }
 }
 
@@ -394,9 +383,9 @@ impl Failed {
         }
     }
 
-    fn retain(&mut self, exists: impl Fn(&Uid) -> bool) {
+    fn retain_in(&mut self, positions: Range<usize>, exists: impl Fn(&Uid) -> bool) {
         let causes = &mut self.causes;
-        self.pods.retain(|pod, cause| {
+        self.pods.retain_in(positions, |pod, cause| {
             let stays = exists(pod);
             *causes -= usize::from(!stays && cause.is_some());
             stays

@@ -1,12 +1,16 @@
-//! The resync: comparing the ledger with the registry's inventory, part by part.
+//! The resync: comparing the ledger with the registry's inventory, part by part. [`learning`] has what follows from a part.
 //!
 //! A resync begins with each session, at the resync interval, and when many records are uncertain. Its findings change
 //! the ledger, and a full reconcile follows. A registry without an inventory has the same intervals, with nothing to read.
 
+mod learning;
+
 use std::time::Duration;
 
+use learning::Learning;
+
 use super::{
-    inventory::{Error, InventoryPart, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
+    inventory::{Error, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
     records::DesiredRecords,
     requests::Request,
 };
@@ -17,7 +21,7 @@ use crate::{
         status::FailedResync,
     },
     telemetry::metrics::{
-        labels::{DriftKind, RequestKind as Kind, RequestOutcome},
+        labels::{RequestKind as Kind, RequestOutcome},
         target::TargetMetrics,
     },
 };
@@ -60,6 +64,8 @@ enum State {
         epoch: u64,
         found: ResyncTotals,
     },
+    /// A step was read, and the ledger learns from it.
+    Learning(Learning),
     /// The next step begins when it is due.
     Between {
         epoch: u64,
@@ -71,6 +77,7 @@ enum State {
 /// What a resync has found so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct ResyncTotals {
+    /// Records that the registry listed.
     read: usize,
     differs: usize,
 }
@@ -125,7 +132,11 @@ impl Resync {
 
     /// Whether to read on now. `lists_settled` says whether every watch has listed or has failed to.
     pub(super) fn is_due(&self, epoch: u64, lists_settled: bool, now: Moment) -> bool {
-        let in_flight = matches!(self.state, State::Reading { epoch: reading, .. } if reading == epoch);
+        let in_flight = match &self.state {
+            State::Reading { epoch: reading, .. } => *reading == epoch,
+            State::Learning(learning) => learning.epoch() == epoch,
+            State::Idle | State::Between { .. } => false,
+        };
         // A small inventory lets first registrations begin early. A large one is compared once, with all pods.
         !in_flight && now >= self.due_at && (self.is_small || lists_settled)
     }
@@ -148,15 +159,19 @@ impl Resync {
     }
 
     fn begin(&self, digests: bool, ledger: &mut Ledger, records: &DesiredRecords) -> InventoryReader {
+        let many = records.len().max(ledger.owned()) > MANY_RECORDS;
+        let division = if many { Buckets::By16Bits } else { Buckets::By8Bits };
+        // A registry that fails to give digests may still give pages.
+        if !digests || self.failures >= DIGESTS_TRIES {
+            // Only digests confirm what is assumed.
+            ledger.assume(|_, _| None);
+            return InventoryReader::new(OurRecords { division, digests: None }, self.limit);
+        }
         ledger.assume(|uid, entry| match records.shown_by(entry.watch(), uid)? {
             StoredPod::Record(record) => Some(record),
             StoredPod::Unreadable => None,
         });
-        let many = records.len().max(ledger.owned()) > MANY_RECORDS;
-        let division = if many { Buckets::By16Bits } else { Buckets::By8Bits };
-        // A registry that fails to give digests may still give pages.
-        let digests = digests && self.failures < DIGESTS_TRIES;
-        InventoryReader::new(OurRecords { division, buckets: ledger.buckets(division), digests }, self.limit)
+        InventoryReader::new(OurRecords { division, digests: Some(ledger.buckets(division)) }, self.limit)
     }
 
     /// Completes a resync of a registry without an inventory.
@@ -183,8 +198,7 @@ impl Resync {
 
     /// Whether the inventory is compared at the resync interval: none is overdue, and the last one did not fail.
     pub(super) fn is_current(&self, now: Moment) -> bool {
-        let is_reading = matches!(self.state, State::Reading { .. });
-        self.failing.is_none() && (is_reading || now < self.due_at)
+        self.failing.is_none() && (self.is_reading() || now < self.due_at)
     }
 
     /// The tries that failed since the last complete resync.
@@ -194,7 +208,16 @@ impl Resync {
 
     /// Whether the inventory was compared in this session, and no resync is due.
     pub(super) fn is_done(&self, now: Moment) -> bool {
-        !matches!(self.state, State::Reading { .. }) && self.failures == 0 && now < self.due_at
+        !self.is_reading() && self.failures == 0 && now < self.due_at
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading { .. } | State::Learning(_))
+    }
+
+    /// Whether there is more to learn from the last step.
+    pub(super) fn is_learning(&self) -> bool {
+        matches!(self.state, State::Learning(_))
     }
 
     /// After a write request, this share of its operations is uncertain.
@@ -220,7 +243,7 @@ impl Resync {
         }
     }
 
-    /// A step was read in the session `epoch`; `current` is the session that is open now.
+    /// A step was read in the session `epoch`; `current` is the session that is open now. [`Self::learn`] follows.
     #[must_use]
     pub(super) fn read(
         &mut self,
@@ -228,39 +251,63 @@ impl Resync {
         current: Option<u64>,
         step: ReadStep,
         ledger: &mut Ledger,
-        now: Moment,
     ) -> Vec<ResyncEffect> {
-        let mut effects = Vec::new();
         let found = match self.state {
             State::Reading { epoch: reading, found } if reading == epoch => found,
             // Another session's reading has begun since.
-            _ => return effects,
+            _ => return Vec::new(),
         };
         self.state = State::Idle;
         if current != Some(epoch) {
             // The inventory is compared again when the next session is opened.
-            effects.push(ResyncEffect::Abandon);
-            return effects;
+            return vec![ResyncEffect::Abandon];
         }
-        let ReadStep { part, rest, error, limit } = step;
-        self.limit = limit;
+        self.limit = step.limit;
+        self.state = State::Learning(Learning::begin(epoch, found, step, ledger));
+        Vec::new()
+    }
+
+    /// Learns from the step that was read last, as far as `left` records go.
+    #[must_use]
+    pub(super) fn learn(
+        &mut self,
+        left: &mut usize,
+        current: Option<u64>,
+        ledger: &mut Ledger,
+        now: Moment,
+    ) -> Vec<ResyncEffect> {
+        let State::Learning(learning) = &mut self.state else { return Vec::new() };
+        if current != Some(learning.epoch()) {
+            self.state = State::Idle;
+            return vec![ResyncEffect::Abandon];
+        }
+        learning.continue_with(left, ledger, &self.metrics, now);
+        if !learning.has_all_items() {
+            return Vec::new();
+        }
+        let State::Learning(learning) = std::mem::replace(&mut self.state, State::Idle) else { return Vec::new() };
+        self.learned(learning, ledger, now)
+    }
+
+    /// The ledger has learned the records of a step.
+    fn learned(&mut self, learning: Learning, ledger: &mut Ledger, now: Moment) -> Vec<ResyncEffect> {
+        let mut effects = Vec::new();
+        let (epoch, learned) = (learning.epoch(), !learning.is_empty());
+        let (found, rest, error) = learning.end(ledger, &self.metrics);
         let is_complete = rest.is_none() && error.is_none();
-        let learned = !part.is_empty();
-        let found = self.learn(part, found, is_complete, ledger, now);
         if learned && !is_complete {
             effects.push(ResyncEffect::ReconcileAll);
         }
         self.judge(error, &mut effects, now);
+        let ResyncTotals { read, differs } = found;
         match rest {
             None if is_complete => {
-                let ResyncTotals { read, differs } = found;
                 let kind = self.complete(ledger.is_seeded(), now);
                 tracing::info!(read, differs, records = ledger.owned(), reason = ?kind, "registry compared");
                 ledger.finish_reading();
                 effects.push(ResyncEffect::Done(kind));
             }
             Some(rest) if self.failures < FAILURES_MAX => {
-                let ResyncTotals { read, differs } = found;
                 tracing::debug!(read, differs, "registry inventory read in part; continuing");
                 self.state = State::Between { epoch, rest, found };
             }
@@ -293,42 +340,6 @@ impl Resync {
                 self.metrics.request(Kind::Inventory, RequestOutcome::Rejected);
             }
         }
-    }
-
-    /// Updates the ledger with what a step read.
-    fn learn(
-        &self,
-        part: InventoryPart,
-        found: ResyncTotals,
-        is_complete: bool,
-        ledger: &mut Ledger,
-        now: Moment,
-    ) -> ResyncTotals {
-        if part.is_empty() {
-            return found;
-        }
-        let InventoryPart { division, equal, complete, items } = part;
-        let is = |of: &[bool], bucket: usize| of.get(bucket).copied().unwrap_or(false);
-        let ResyncTotals { mut read, mut differs } = found;
-        read += items.len();
-        if equal.contains(&true) {
-            ledger.confirm_bucket(division, |bucket| is(&equal, bucket));
-        }
-        for (uid, held) in items {
-            if let Some(drift) = ledger.inventory_has(&uid, held, now) {
-                differs += 1;
-                self.metrics.drift_repaired(drift.into());
-            }
-        }
-        if complete.contains(&true) {
-            let missing = ledger.inventory_lacks_the_others(division, |bucket| !is(&complete, bucket));
-            (0..missing).for_each(|_| self.metrics.drift_repaired(DriftKind::Missing));
-            differs += missing;
-        }
-        if !is_complete {
-            ledger.settle_buckets(division, |bucket| is(&equal, bucket) || is(&complete, bucket));
-        }
-        ResyncTotals { read, differs }
     }
 
     /// Sets the time of the next resync.

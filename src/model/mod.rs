@@ -6,6 +6,7 @@ pub mod digest;
 pub mod ids;
 pub mod label;
 pub mod moment;
+pub mod pass;
 pub mod pod;
 pub mod recent;
 pub mod record;

@@ -15,7 +15,10 @@
 //! grows by doubling. A map of a million values of 32 bytes, filled one by one, takes 136 bytes per entry (195 while it
 //! grows) with indexmap 2.14, and 67 here.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+};
 
 use hashbrown::{HashTable, hash_table::Entry};
 
@@ -146,8 +149,13 @@ impl<V> UidMap<V> {
     }
 
     /// Keeps the entries for which `keep` returns true. It is called from the highest position down.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Uid, &mut V) -> bool) {
-        for position in (0..self.len()).rev() {
+    pub fn retain(&mut self, keep: impl FnMut(&Uid, &mut V) -> bool) {
+        self.retain_in(0..self.len(), keep);
+    }
+
+    /// The same for the entries at these positions. There may be fewer.
+    pub fn retain_in(&mut self, positions: Range<usize>, mut keep: impl FnMut(&Uid, &mut V) -> bool) {
+        for position in positions.rev() {
             if self.at_mut(position).is_some_and(|(uid, value)| !keep(uid, value)) {
                 self.remove_at(position);
             }

@@ -8,7 +8,7 @@ pub mod packed;
 
 mod pods;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use parking_lot::RwLock;
 
@@ -116,6 +116,19 @@ impl View {
     pub fn each_of_watch(&self, watch: usize, visit: impl FnMut(&Uid)) {
         if let Some(store) = self.stores.get(watch) {
             store.pods.read().uids().for_each(visit);
+        }
+    }
+
+    /// The number of pods of one watch.
+    pub fn len_of_watch(&self, watch: usize) -> usize {
+        self.stores.get(watch).map_or(0, |store| store.pods.read().len())
+    }
+
+    /// Visits the pods of one watch at these positions. There may be fewer. The writer is blocked in the meantime.
+    pub fn each_at(&self, watch: usize, positions: Range<usize>, visit: impl FnMut(&Uid)) {
+        if let Some(store) = self.stores.get(watch) {
+            let pods = store.pods.read();
+            positions.rev().filter_map(|position| pods.uid_at(position)).for_each(visit);
         }
     }
 

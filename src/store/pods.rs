@@ -79,6 +79,11 @@ impl Pods {
         self.kept.iter().map(|(uid, _)| uid)
     }
 
+    /// The UID at a position below [`Self::len`]. Positions follow the rule of [`UidMap`].
+    pub(super) fn uid_at(&self, position: usize) -> Option<&Uid> {
+        self.kept.at(position).map(|(uid, _)| uid)
+    }
+
     pub(super) fn named(&self) -> impl Iterator<Item = (&Uid, String)> {
         self.kept.iter().map(|(uid, kept)| (uid, kept.packed.name(&self.names).into_owned()))
     }

@@ -216,6 +216,7 @@ impl Stage {
             request_timeout: crate::network::REQUEST_TIMEOUT,
             max_writes_per_second: u32::from(setup.writes_per_second),
             backlog_window: usize::from(setup.backlog_window),
+            visits_per_turn: usize::from(setup.visits_per_turn),
             resync_interval: Duration::from_secs(u64::from(setup.resync_secs)),
             instance,
             cluster_name: "cluster".into(),

@@ -170,6 +170,7 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.writes_per_second = 5_000,
         |setup| setup.resync_secs = Setup::PLAIN.resync_secs,
         |setup| setup.backlog_window = Setup::PLAIN.backlog_window,
+        |setup| setup.visits_per_turn = Setup::PLAIN.visits_per_turn,
         |setup| setup.lease = false,
         |setup| setup.in_place = true,
         |setup| setup.rest.iter_mut().for_each(|rest| rest.trims = false),

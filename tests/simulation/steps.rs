@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) writes_per_second: u16,
     /// The backlog's keys that are queued at once.
     pub(crate) backlog_window: u16,
+    /// Pods and records that one turn of the event loop visits.
+    pub(crate) visits_per_turn: u16,
     /// Whether processes share a lease; otherwise each one believes that it is alone.
     pub(crate) lease: bool,
     /// The pods of a clone of the cluster, to which the process in the second slot belongs. Their names begin with
@@ -61,6 +63,7 @@ impl Setup {
         max_in_flight: 4,
         writes_per_second: 5_000,
         backlog_window: 4_096,
+        visits_per_turn: 5_000,
         lease: false,
         clone: 0,
         rest: None,
@@ -256,6 +259,12 @@ impl History {
         if rng.bool() { rng.u16(1..8) } else { Setup::PLAIN.backlog_window }
     }
 
+    /// Often so few that something may happen between any two entries of a full reconcile.
+    fn visits_per_turn(seed: u64) -> u16 {
+        let mut rng = fastrand::Rng::with_seed(seed.rotate_left(16));
+        *one_of(&mut rng, &[1, 3, Setup::PLAIN.visits_per_turn])
+    }
+
     /// Often so few that a list of few pods has several pages.
     fn list_page(seed: u64) -> u16 {
         let mut rng = fastrand::Rng::with_seed(seed.rotate_left(32));
@@ -280,6 +289,7 @@ impl History {
             max_in_flight: rng.u8(1..5),
             writes_per_second: *one_of(&mut rng, &[2, 50, 5_000, 5_000]),
             backlog_window: Self::backlog_window(seed),
+            visits_per_turn: Self::visits_per_turn(seed),
             lease: rng.u8(0..4) == 0,
             clone: 0,
             rest: None,

@@ -98,7 +98,7 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn apply_resync(&mut self, effects: Vec<resync::ResyncEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                resync::ResyncEffect::ReconcileAll => self.reconcile_all(now),
+                resync::ResyncEffect::ReconcileAll => self.absences.request_reconcile(),
                 resync::ResyncEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
                 }
@@ -125,7 +125,7 @@ impl<R: Registry> EventLoop<R> {
             self.resync.repeat_after(after, now);
         }
         self.session.resynced();
-        self.reconcile_all(now);
+        self.absences.request_reconcile();
     }
 
     /// The number of our records in the registry is known.

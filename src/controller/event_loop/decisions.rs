@@ -67,7 +67,7 @@ impl<R: Registry> EventLoop<R> {
         if self.reconcile(uid, Lane::Live, now) == Action::AwaitConfirmation {
             // A list showed the pod to be absent during the operation. The guard does not know of it, and the next list
             // may be hours away.
-            self.absences.request_reconcile();
+            self.absences.request_another_reconcile();
         }
     }
 
@@ -131,23 +131,34 @@ impl<R: Registry> EventLoop<R> {
             && self.delivery.queue.ready(Lane::Delete) < RELEASED_PER_SECOND as usize
     }
 
-    /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list.
+    /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list,
+    /// as far as `left` ledger entries go. The next turns continue.
     ///
     /// Records that become pending are only marked as backlog, as they may be as many as there are pods. They enter the queue
     /// when their lane is empty.
-    pub(super) fn reconcile_all(&mut self, now: Moment) {
-        let mut survey = Survey::default();
-        let outside = self.absences.awaiting_outside(&self.ledger);
-        self.ledger.begin_backlog(now);
-        // From the highest position down: the last pod takes the position of a forgotten one, and is done already.
-        for position in (0..self.ledger.entry_count()).rev() {
-            if let Some((uid, action)) = self.reconcile_at(position, now) {
-                self.absences.note(&mut survey, uid, action, &self.ledger);
+    pub(super) fn reconcile_all(&mut self, left: &mut usize, now: Moment) {
+        if self.absences.take_reconcile() {
+            self.ledger.begin_backlog(now);
+            self.absences.begin_reconcile(self.ledger.entry_count());
+        }
+        while let Some(positions) = self.absences.next_portion(left) {
+            // From the highest position down: the last pod takes the position of a forgotten one, and is done already.
+            for position in positions.rev() {
+                if let Some((uid, action)) = self.reconcile_at(position, now) {
+                    self.absences.note(uid, action, &self.ledger);
+                }
             }
         }
-        for uid in outside {
+        if let Some(survey) = self.absences.take_survey() {
+            self.reconciled_all(survey, now);
+        }
+    }
+
+    /// A full reconcile is complete, but for the pods without a ledger entry.
+    fn reconciled_all(&mut self, mut survey: Survey, now: Moment) {
+        for uid in self.absences.awaiting_outside(&self.ledger) {
             let action = self.reconcile(&uid, Lane::Backfill, now);
-            self.absences.note(&mut survey, uid, action, &self.ledger);
+            survey.note(uid, action, &self.absences.lists, &self.ledger);
         }
         self.ledger.restart_backlog();
         self.note_out_of_scope(&mut survey);

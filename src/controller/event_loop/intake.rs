@@ -6,10 +6,7 @@ use super::EventLoop;
 use crate::{
     controller::queue::Lane,
     model::{moment::Moment, uid::Uid},
-    reconcile::{
-        deletion::Deletion,
-        pod_event::{PodEvent, WatchList},
-    },
+    reconcile::{deletion::Deletion, pod_event::PodEvent},
     registry::Registry,
 };
 
@@ -24,7 +21,7 @@ impl<R: Registry> EventLoop<R> {
         self.records.begin_turn();
         self.observe_one(first, now);
         for _ in 1..EVENTS_AT_ONCE {
-            if self.records.is_turn_over() {
+            if self.records.is_turn_over() || self.list.is_some() {
                 break;
             }
             let Ok(event) = more.try_recv() else { break };
@@ -52,7 +49,7 @@ impl<R: Registry> EventLoop<R> {
                 }
             }
             PodEvent::ListFailed { watch } => self.absences.list_failed(watch),
-            PodEvent::Listed { watch, list } => self.observe_list(watch, list),
+            PodEvent::Listed { watch, list } => self.begin_list(watch, list),
         }
     }
 
@@ -95,18 +92,6 @@ impl<R: Registry> EventLoop<R> {
         }
         self.ledger.deleted(key, why, at);
         self.reconcile_since(key, Lane::Delete, at, now);
-    }
-
-    /// Requests a full reconcile, which follows once per turn: the lists of many watches may come together.
-    fn observe_list(&mut self, watch: usize, list: WatchList) {
-        self.records.drop_absent(&self.ledger);
-        let (records, ledger) = (&self.records, &mut self.ledger);
-        records.view().each_of_watch(watch, |pod| {
-            if let Some(key) = records.key_of(pod) {
-                ledger.pod_seen(key, watch, list.begun);
-            }
-        });
-        self.absences.listed(watch, list);
     }
 
     /// Whether nothing is sent to the registry, and nothing is known of it.

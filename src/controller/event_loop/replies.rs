@@ -47,7 +47,7 @@ impl<R: Registry> EventLoop<R> {
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));
             }
             Reply::Inventory { epoch, step } => {
-                let effects = self.resync.read(epoch, self.session.epoch(), step, &mut self.ledger, now);
+                let effects = self.resync.read(epoch, self.session.epoch(), step, &mut self.ledger);
                 self.apply_resync(effects, now);
             }
             Reply::Names { about, result } => {

@@ -10,7 +10,10 @@
 //! | that the store lost without an event | `gone`, until its record is deleted |
 //! | that is not selected | nothing |
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use super::{Left, Projected};
 use crate::{
@@ -181,13 +184,34 @@ impl KeyedRecords {
         left
     }
 
-    /// Removes the pods that do not exist. Returns the pods that own a record instead of one of them. `is_held` says
-    /// whether the registry may hold the record of a key.
-    pub(super) fn retain(&mut self, exists: impl Fn(&Uid) -> bool, is_held: impl Fn(&Uid) -> bool) -> Vec<Uid> {
-        self.unknown.retain(|pod, ()| exists(pod));
+    /// The number of pods that have a record.
+    pub(super) fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// The number of rows that [`Self::retain_without`] looks at.
+    pub(super) fn without(&self) -> usize {
+        self.unknown.len().max(self.gone.len())
+    }
+
+    /// Forgets the pods without a record, at these positions, that do not exist. `is_held` says whether the registry
+    /// may hold the record of a key.
+    pub(super) fn retain_without(
+        &mut self,
+        positions: Range<usize>,
+        exists: impl Fn(&Uid) -> bool,
+        is_held: impl Fn(&Uid) -> bool,
+    ) {
+        self.unknown.retain_in(positions.clone(), |pod, ()| exists(pod));
         let keys = &self.keys;
-        self.gone.retain(|_, key| is_held(key) && !keys.contains(key));
-        let missing: Vec<Uid> = self.pods.iter().map(|(pod, _)| pod).filter(|pod| !exists(pod)).cloned().collect();
+        self.gone.retain_in(positions, |_, key| is_held(key) && !keys.contains(key));
+    }
+
+    /// Removes the pods at these positions that do not exist. Returns the pods that own a record instead of one of
+    /// them.
+    pub(super) fn retain_in(&mut self, positions: Range<usize>, exists: impl Fn(&Uid) -> bool) -> Vec<Uid> {
+        let pods = positions.rev().filter_map(|position| self.pods.at(position)).map(|(pod, _)| pod);
+        let missing: Vec<Uid> = pods.filter(|pod| !exists(pod)).cloned().collect();
         let mut passed = Vec::new();
         for pod in missing {
             let Some(member) = self.pods.remove(&pod) else { continue };

@@ -1,5 +1,7 @@
 //! Records whose keys are the UIDs of their pods.
 
+use std::ops::Range;
+
 use super::{Left, Projected};
 use crate::{
     model::{pod::StoredPod, uid::Uid, uid_map::UidMap},
@@ -35,8 +37,9 @@ impl PodRecords {
         self.rows.remove(pod).map(|_| Left::Free(pod.clone()))
     }
 
-    pub(super) fn retain(&mut self, exists: impl Fn(&Uid) -> bool) {
-        self.rows.retain(|pod, _| exists(pod));
+    /// Removes the pods at these positions that do not exist.
+    pub(super) fn retain_in(&mut self, positions: Range<usize>, exists: impl Fn(&Uid) -> bool) {
+        self.rows.retain_in(positions, |pod, _| exists(pod));
     }
 
     #[cfg(test)]

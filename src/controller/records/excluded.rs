@@ -4,7 +4,7 @@
 //! running. A registry without sessions does not say which. The settings count as changed if the namespace or a label
 //! excludes the pod, because these hardly change, or if there are many such pods.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use crate::{
     model::{uid::Uid, uid_map::UidMap},
@@ -35,8 +35,12 @@ impl ExcludedPods {
         self.pods.remove(pod);
     }
 
-    pub(super) fn retain(&mut self, exists: impl Fn(&Uid) -> bool) {
-        self.pods.retain(|pod, _| exists(pod));
+    pub(super) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub(super) fn retain_in(&mut self, positions: Range<usize>, exists: impl Fn(&Uid) -> bool) {
+        self.pods.retain_in(positions, |pod, _| exists(pod));
     }
 
     pub(super) fn contains(&self, pod: &Uid) -> bool {

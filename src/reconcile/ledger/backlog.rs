@@ -45,8 +45,8 @@ pub(super) struct BacklogCursors {
     cursors: [usize; 2],
     /// When the oldest mark was made.
     since: Option<Moment>,
-    /// The value of `since` before the full reconcile that is under way.
-    since_before: Option<Moment>,
+    /// The value of `since` by the marks that the full reconcile under way has confirmed or made.
+    confirmed_since: Option<Moment>,
 }
 
 impl BacklogCursors {
@@ -56,7 +56,7 @@ impl BacklogCursors {
 
     fn mark(&mut self, entry: &mut LedgerEntry) {
         if self.unmark(entry) {
-            self.since = self.since.min(self.since_before);
+            self.confirmed_since = self.confirmed_since.min(self.since);
         }
         let backlog = BacklogMark::of(entry.known);
         self.counts[backlog as usize] += 1;
@@ -99,8 +99,8 @@ impl Ledger {
 
     /// A full reconcile begins.
     pub fn begin_backlog(&mut self, now: Moment) {
-        self.backlog_cursors.since_before = self.backlog_since().or(Some(now));
-        self.backlog_cursors.since = Some(now);
+        self.backlog_cursors.since = self.backlog_since().or(Some(now));
+        self.backlog_cursors.confirmed_since = Some(now);
     }
 
     /// Marks the entry at a position, for which nothing is pending: its put waits in the backlog.
@@ -108,7 +108,7 @@ impl Ledger {
         let is_first = self.backlog() == 0;
         let backlog_cursors = &mut self.backlog_cursors;
         if is_first {
-            (backlog_cursors.since, backlog_cursors.since_before) = (Some(now), Some(now));
+            (backlog_cursors.since, backlog_cursors.confirmed_since) = (Some(now), Some(now));
         }
         backlog_cursors.cursors = backlog_cursors.cursors.map(|cursor| cursor.max(position + 1));
         self.entries.change_at(position, |entry| backlog_cursors.mark(entry));
@@ -117,7 +117,7 @@ impl Ledger {
     /// The full reconcile is complete: the cursors begin again.
     pub fn restart_backlog(&mut self) {
         self.backlog_cursors.cursors = [self.entries.len(); 2];
-        self.backlog_cursors.since_before = self.backlog_cursors.since;
+        self.backlog_cursors.since = self.backlog_cursors.confirmed_since;
     }
 
     /// Takes a pod out of the backlog, because it is decided about now. Returns whether it was in it.

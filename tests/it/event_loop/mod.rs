@@ -24,6 +24,7 @@ mod outage;
 mod projected;
 mod session;
 mod start;
+mod turns;
 mod uncertain;
 mod world;
 mod writers;

@@ -8,7 +8,7 @@ use pod_registrar::{
         error::Error,
         event_loop::EventLoop,
         explain::{PodExplanation, PodQuestion},
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     model::{
         self,
@@ -96,6 +96,7 @@ pub(super) fn options() -> ControllerOptions {
         max_writes_per_second: 5_000,
         request_timeout: 10 * SECOND,
         backlog_window: BACKLOG_WINDOW,
+        visits_per_turn: VISITS_PER_TURN,
         resync_interval: Duration::from_secs(1800),
         instance: "test:0000".into(),
         cluster_name: "test".into(),

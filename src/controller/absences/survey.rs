@@ -1,0 +1,161 @@
+//! Full reconciles, which go on in portions, and what they find to be absent.
+//!
+//! What one finds counts only once it has looked at every entry of the ledger, because nearly all absences are treated
+//! otherwise than few.
+//!
+//! | meanwhile | what follows |
+//! | --- | --- |
+//! | a list is complete or fails, an inventory is read, the term or the settings change | it begins again |
+//! | a pod is back | the pod is left out |
+//! | a pod becomes absent after its operation, or the guard has to look again | another one follows |
+
+use std::collections::HashSet;
+
+use crate::{
+    controller::lists::Lists,
+    model::{pass::Pass, uid::Uid},
+    reconcile::{
+        decide::Action,
+        ledger::{Ledger, entry::LedgerEntry},
+    },
+};
+
+/// Records whose namespaces are looked up together, at most.
+const PLACED_AT_ONCE: usize = 100;
+
+/// What a full reconcile found to be absent.
+#[derive(Default)]
+pub(in crate::controller) struct Survey {
+    /// Pods whose deletion waits for the absence guard.
+    pub(super) absent: HashSet<Uid>,
+    /// Those of the absent pods that exist, and that changed settings do not select.
+    pub(super) out_of_scope: HashSet<Uid>,
+    pub(super) needs_list: bool,
+    /// Pods that only the inventory lists, while a watch cannot list: their namespaces have to be looked up.
+    pub(super) unplaced: Vec<Uid>,
+}
+
+impl Survey {
+    /// Notes what was decided about a pod.
+    pub(in crate::controller) fn note(&mut self, uid: Uid, action: Action, lists: &Lists, ledger: &Ledger) {
+        let watch = ledger.entry(&uid).and_then(LedgerEntry::watch);
+        match (action, watch) {
+            (Action::AwaitConfirmation, _) => _ = self.absent.insert(uid),
+            // A watch that cannot list retries without being asked.
+            (Action::AwaitList, Some(watch)) => self.needs_list |= !lists.is_failing(watch),
+            (Action::AwaitList, None) if !lists.is_any_failing() => self.needs_list = true,
+            // Pods beyond the limit follow in the full reconcile after these.
+            (Action::AwaitList, None) if self.unplaced.len() < PLACED_AT_ONCE => self.unplaced.push(uid),
+            _ => {}
+        }
+    }
+}
+
+/// Which full reconciles are due and under way.
+#[derive(Default)]
+pub(super) struct FullReconcile {
+    /// Whether one is due at once.
+    restarts: bool,
+    /// Whether one is due after the one under way.
+    follows: bool,
+    under_way: Option<(Pass, Survey)>,
+}
+
+impl FullReconcile {
+    /// Requests one that sees everything as it is now.
+    pub(super) fn restart(&mut self) {
+        self.restarts = true;
+    }
+
+    /// Requests one after the one under way.
+    pub(super) fn follow(&mut self) {
+        self.follows = true;
+    }
+
+    /// Whether none is due or under way.
+    pub(super) fn is_done(&self) -> bool {
+        !self.restarts && !self.follows && self.under_way.is_none()
+    }
+
+    /// Whether to begin one. The next call returns false.
+    pub(super) fn take_due(&mut self) -> bool {
+        let is_due = self.restarts || (self.follows && self.under_way.is_none());
+        if is_due {
+            (self.restarts, self.follows) = (false, false);
+        }
+        is_due
+    }
+
+    /// Begins one over this number of ledger entries. What the one under way has found does not count.
+    pub(super) fn begin(&mut self, entries: usize) {
+        self.under_way = Some((Pass::over(entries), Survey::default()));
+    }
+
+    pub(super) fn pass(&mut self) -> Option<&mut Pass> {
+        self.under_way.as_mut().map(|(pass, _)| pass)
+    }
+
+    /// The pod is back.
+    pub(super) fn leave_out(&mut self, uid: &Uid) {
+        if let Some((_, survey)) = &mut self.under_way {
+            survey.absent.remove(uid);
+        }
+    }
+
+    /// The survey under way.
+    pub(super) fn survey(&mut self) -> Option<&mut Survey> {
+        self.under_way.as_mut().map(|(_, survey)| survey)
+    }
+
+    /// What it found, once it is complete.
+    pub(super) fn take(&mut self) -> Option<Survey> {
+        self.under_way.take_if(|(pass, _)| pass.is_over()).map(|(_, survey)| survey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::moment::Moment;
+
+    fn found(reconcile: &mut FullReconcile) -> Option<usize> {
+        reconcile.take().map(|survey| survey.absent.len())
+    }
+
+    #[test]
+    fn survey_counts_only_when_it_is_complete() {
+        let (mut reconcile, lists, ledger) = (FullReconcile::default(), Lists::new(1, Vec::new()), Ledger::default());
+        let note = |reconcile: &mut FullReconcile, name: &str| {
+            reconcile.survey().unwrap().note(name.into(), Action::AwaitConfirmation, &lists, &ledger);
+        };
+        reconcile.begin(2);
+        assert_eq!(reconcile.pass().unwrap().portion(&mut 1), Some(1..2));
+        note(&mut reconcile, "a");
+        assert_eq!((found(&mut reconcile), reconcile.is_done()), (None, false));
+        // Another one waits for the one under way, and a restart does not.
+        reconcile.follow();
+        assert!(!reconcile.take_due());
+        note(&mut reconcile, "b");
+        reconcile.leave_out(&"a".into());
+        reconcile.pass().unwrap().portion(&mut 1);
+        assert_eq!((found(&mut reconcile), reconcile.take_due(), reconcile.is_done()), (Some(1), true, true));
+        reconcile.begin(2);
+        note(&mut reconcile, "a");
+        reconcile.restart();
+        assert!(reconcile.take_due());
+        reconcile.begin(0);
+        assert_eq!(found(&mut reconcile), Some(0), "what was found before does not count");
+    }
+
+    #[test]
+    fn record_without_watch_needs_a_list() {
+        let (mut reconcile, lists, mut ledger) =
+            (FullReconcile::default(), Lists::new(1, Vec::new()), Ledger::default());
+        ledger.pod_seen(&"a".into(), 0, Moment::START);
+        for name in ["a", "b"] {
+            reconcile.begin(0);
+            reconcile.survey().unwrap().note(name.into(), Action::AwaitList, &lists, &ledger);
+            assert!(reconcile.take().is_some_and(|survey| survey.needs_list && survey.unplaced.is_empty()), "{name}");
+        }
+    }
+}

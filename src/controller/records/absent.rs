@@ -1,0 +1,54 @@
+//! Pods that the store no longer has, although no event named them: a complete list lacked them.
+//!
+//! A list is a reason to look at every pod of the tables, so this goes in portions. First come the pods that an earlier
+//! list lacked, because the others may join them.
+
+use super::{DesiredRecords, Table};
+use crate::{model::pass::Pass, reconcile::ledger::Ledger};
+
+/// A pass over the tables of records.
+pub(in crate::controller) struct AbsentPass {
+    /// Over pods without a record.
+    without: Pass,
+    /// Over pods with a record, and over those that are not selected.
+    others: Pass,
+}
+
+impl AbsentPass {
+    pub(in crate::controller) fn is_over(&self) -> bool {
+        self.without.is_over() && self.others.is_over()
+    }
+}
+
+impl DesiredRecords {
+    /// Begins a pass for [`Self::drop_absent`].
+    pub(in crate::controller) fn absent_pass(&self) -> AbsentPass {
+        let (rows, without) = match &self.table {
+            Table::Identity => (0, 0),
+            Table::ByPod(table) => (table.len(), 0),
+            Table::ByKey(table) => (table.pods(), table.without()),
+        };
+        let others = rows.max(self.excluded.len()).max(self.failed());
+        AbsentPass { without: Pass::over(without), others: Pass::over(others) }
+    }
+
+    /// Drops the records of pods that the store no longer has, as far as `left` pods go.
+    pub(in crate::controller) fn drop_absent(&mut self, pass: &mut AbsentPass, left: &mut usize, ledger: &Ledger) {
+        let view = &self.view;
+        if let (Table::ByKey(table), Some(positions)) = (&mut self.table, pass.without.portion(left)) {
+            let is_held = |key: &_| ledger.entry(key).is_some();
+            table.retain_without(positions, |pod| view.contains(pod), is_held);
+        }
+        let Some(positions) = pass.others.portion(left) else { return };
+        self.failed.retain_in(positions.clone(), |pod| view.contains(pod));
+        self.excluded.retain_in(positions.clone(), |pod| view.contains(pod));
+        match &mut self.table {
+            Table::Identity => {}
+            Table::ByPod(table) => table.retain_in(positions, |pod| view.contains(pod)),
+            Table::ByKey(table) => {
+                let passed = table.retain_in(positions, |pod| view.contains(pod));
+                self.stale.extend(passed.into_iter().map(|uid| super::StalePod { uid, watch: None }));
+            }
+        }
+    }
+}
