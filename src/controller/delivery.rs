@@ -19,7 +19,8 @@
 //! | process | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
 //! | batch | priority | [`OpenLanes`] | deletions; retries; changes, backfill, rewrites; rejected records | the first lane that is not empty and not held back |
 //! | batch | turns | [`Turns`] | in every second batch, retries go after changes, backfill and rewrites; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
-//! | batch | size | [`Pace`] | 32 items at first, then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
+//! | batch | backfill | [`Delivery::begin_batch`] | a full batch, or all of it | once there is so much and the write rate allows it at once; a full reconcile may still find more |
+//! | batch | size | [`Pace`] | 32 items at first, or the limit that a targets file states; then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | batch | size that the client takes from the registry | [`registry::client`] | 5,000 operations, 16 MiB | a registry's own limits count if they are lower |
 //! | batch | pods put aside | [`ASIDE_MAX`] | 1,000 pods that belong into other batches | the batch is sent as it is |
 //! | batch | time | [`registry::client`] | `--request-timeout` | a request without an answer by then failed, and its records are uncertain |
@@ -81,6 +82,8 @@ pub(super) struct Delivery {
     turns: Turns,
     max_in_flight: usize,
     backlog_window: usize,
+    /// The writes that the limit has to allow before the backfill goes on.
+    backfill_portion: usize,
     metrics: TargetMetrics,
     rng: fastrand::Rng,
 }
@@ -124,6 +127,8 @@ pub(super) struct Batch<O> {
     /// The size to which failures divided batches. Only pods with the same size share a batch.
     divided: Isolation,
     turn: RetryTurn,
+    /// Whether it may contain backfill.
+    backfill: bool,
     /// Whether it may contain rewrites.
     rewrites: bool,
     /// Pods that belong into other batches.
@@ -159,6 +164,7 @@ impl Delivery {
             turns: Turns::default(),
             max_in_flight: options.max_in_flight,
             backlog_window: options.backlog_window.max(1),
+            backfill_portion: 1,
             metrics,
             rng,
         }
@@ -169,8 +175,10 @@ impl Delivery {
         let mut due = [self.queue.due_at(), None, None, None, None, None];
         let writes_at = self.writes.next_at(now, 1);
         let waits = |kind: BacklogKind| self.queue.has_ready(&[Lane::of(kind)]) || ledger.backlog_of(kind) > 0;
-        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) || waits(BacklogKind::Backfill) {
+        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) {
             due[1] = Some(writes_at);
+        } else if waits(BacklogKind::Backfill) {
+            due[1] = Some(self.writes.next_at(now, self.backfill_portion));
         }
         if waits(BacklogKind::Rewrite) {
             due[2] = Some(writes_at.max(self.rewrites.next_at(now, self.rewrites.portion())));
@@ -211,11 +219,28 @@ impl Delivery {
         self.pace.slots(self.max_in_flight)
     }
 
-    /// A new batch, within the limits of this moment.
-    pub(super) fn begin_batch<O>(&mut self, registry: &Capabilities, batched: bool, now: Moment) -> Batch<O> {
-        let most = BatchSize { items: registry.max_batch_items.max(1), bytes: registry.max_batch_bytes };
-        let mut limit = self.pace.limit(if batched { most } else { BatchSize { items: 1, ..most } }, now);
-        limit.items = limit.items.min(self.writes.available(now));
+    /// A new batch, within the limits of this moment. `gathers` says that the next turns may find more backfill.
+    pub(super) fn begin_batch<O>(
+        &mut self,
+        registry: &Capabilities,
+        gathers: bool,
+        ledger: &Ledger,
+        now: Moment,
+    ) -> Batch<O> {
+        let Capabilities { features, .. } = *registry;
+        let (batched, most) = (features.batches, registry.max_batch_items.max(1));
+        if features.stated_limits {
+            self.pace.trust(most);
+        }
+        let items = if batched { most } else { 1 };
+        let mut limit = self.pace.limit(BatchSize { items, bytes: registry.max_batch_bytes }, now);
+        let available = self.writes.available(now);
+        let waiting = ledger.backlog_of(BacklogKind::Backfill) + self.queue.ready(Lane::Backfill);
+        self.backfill_portion = waiting.min(limit.items).min(self.writes.most()).max(1);
+        // In full batches: otherwise one would leave with each part of a full reconcile, or with each write that the limit
+        // allows.
+        let backfill = available >= self.backfill_portion && (waiting >= limit.items || !gathers);
+        limit.items = limit.items.min(available);
         Batch {
             operations: Vec::new(),
             bytes: AROUND_BATCH_BYTES,
@@ -226,11 +251,17 @@ impl Delivery {
             // Deletions always go first. Then the order alternates, so that neither retries nor first attempts wait for all of
             // the others.
             turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
+            backfill,
             // In portions, so that rewrites do not leave one by one.
             rewrites: self.rewrites.available(now) >= self.rewrites.portion(),
             aside: Vec::new(),
             is_closed: false,
         }
+    }
+
+    /// Whether this batch may contain backfill.
+    pub(super) fn lets_backfill_through<O>(&self, batch: &Batch<O>) -> bool {
+        batch.backfill
     }
 
     /// Whether this batch may contain rewrites.
@@ -241,6 +272,7 @@ impl Delivery {
     /// The most urgent pod that may go.
     pub(super) fn next_key<O>(&mut self, batch: &mut Batch<O>, ledger: &Ledger, now: Moment) -> NextKey {
         let open = OpenLanes {
+            backfill: batch.backfill,
             rewrites: self.lets_rewrites_through(batch, now),
             retries: self.budget.allows(AttemptKind::Retry, now),
             persistent: self.budget.allows(AttemptKind::Persistent, now),

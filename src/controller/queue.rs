@@ -73,6 +73,7 @@ impl Lane {
 /// The lanes from which a batch may take keys, and their order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenLanes {
+    pub(super) backfill: bool,
     pub(super) rewrites: bool,
     pub(super) retries: bool,
     /// The lanes of keys that failed more than once.
@@ -102,7 +103,8 @@ impl OpenLanes {
             RetryTurn::First => (Some(retries), None),
             RetryTurn::Last => (None, Some(retries)),
         };
-        let first_attempts = [Lane::Live, Lane::Backfill].into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
+        let backlog = self.backfill.then_some(Lane::Backfill).into_iter().chain(self.rewrites.then_some(Lane::Rewrite));
+        let first_attempts = std::iter::once(Lane::Live).chain(backlog);
         std::iter::once(Lane::Delete)
             .chain(before.into_iter().flatten())
             .chain(first_attempts)
@@ -253,6 +255,7 @@ mod tests {
     use super::*;
 
     const ALL: OpenLanes = OpenLanes {
+        backfill: true,
         rewrites: true,
         retries: true,
         persistent: true,

@@ -10,7 +10,8 @@
 //! | refuses three full ones in a row (429) although each waited as asked | halved, and at most three quarters for a minute | | |
 //!
 //! Doubling is safe even if a registry's time grows with the square of the items. It costs a few small batches at the
-//! start: with four requests in flight and at most 500 items per batch, 13 more than full batches would be.
+//! start: with four requests in flight and at most 500 items per batch, 13 more than full batches would be. If an operator
+//! has stated the size of batches, the first one is full.
 //!
 //! All of it outlives an outage. Batches that a failure divided do not count: their records may be at fault.
 
@@ -51,6 +52,8 @@ pub struct Pace {
     /// The time limit of a request.
     timeout: Duration,
     items: usize,
+    /// Whether `items` is what an operator stated, or was learned since.
+    is_trusted: bool,
     /// A number of items that was too large. It counts until this moment.
     items_failed: Option<(usize, Moment)>,
     /// The most bytes that were answered, and when last.
@@ -83,11 +86,19 @@ impl Pace {
         Self {
             timeout,
             items: FIRST_ITEMS,
+            is_trusted: false,
             items_failed: None,
             bytes_answered: None,
             bytes_failed: None,
             slots: None,
             refused: Refusals::default(),
+        }
+    }
+
+    /// An operator has stated that the registry takes this number of items: the first batch may be as large.
+    pub fn trust(&mut self, items: usize) {
+        if !std::mem::replace(&mut self.is_trusted, true) {
+            self.items = self.items.max(items);
         }
     }
 
@@ -147,7 +158,7 @@ impl Pace {
     pub fn failed(&mut self, sent: &SentBatch, now: Moment) -> bool {
         let slow = now.since(sent.at) >= self.timeout / 2;
         // Several batches of one size count once.
-        let is_full = sent.size.items <= self.items && sent.size.items * 2 > self.items;
+        let is_full = sent.size.items <= self.items && sent.size.items * 2 >= self.items;
         if slow && is_full && !sent.divided {
             self.halve(sent.size.items, now + REMEMBER_SIZE);
         }
@@ -180,7 +191,7 @@ impl Pace {
         }
         let waited = self.refused.last_at.map_or(Duration::ZERO, |last_at| sent.at.since(last_at));
         // If no wait was asked for, a longer wait may be enough, as in an outage.
-        let is_full = sent.size.items * 2 > self.items;
+        let is_full = sent.size.items * 2 >= self.items;
         if is_full && self.refused.asked.is_some_and(|asked| !asked.is_zero() && waited >= asked) {
             self.refused.after_waiting += 1;
         }
@@ -256,6 +267,20 @@ mod tests {
             sent.iter().for_each(|sent| pace.answered(sent, at(20)));
         }
         assert_eq!(requests, 150_000 / MOST.items + 13);
+    }
+
+    #[test]
+    fn stated_size_is_sent_first_and_halved_when_slow() {
+        for fast in [0, 3] {
+            let mut pace = Pace::new(TIMEOUT);
+            pace.trust(MOST.items);
+            (0..fast).for_each(|_| pace.answered(&batch(MOST.items, at(0)), at(20)));
+            assert_eq!(pace.limit(MOST, at(20)).items, MOST.items);
+            // Four full batches that time out together count once.
+            (0..4).for_each(|_| _ = pace.failed(&batch(MOST.items, at(20)), at(10_020)));
+            pace.trust(MOST.items);
+            assert_eq!(pace.limit(MOST, at(10_020)).items, MOST.items / 2, "after {fast} fast answers");
+        }
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl RateLimit {
         whole
     }
 
+    /// The most items that may ever go at once.
+    pub fn most(&self) -> usize {
+        self.per_second as usize
+    }
+
     pub fn take(&mut self, items: usize) {
         self.tokens -= f64::from(u32::try_from(items).unwrap_or(u32::MAX));
     }

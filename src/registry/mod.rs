@@ -141,6 +141,9 @@ pub struct Capabilities {
 pub struct Features {
     /// [`Registry::write`] accepts more than one operation. Without it, each operation is a request of its own.
     pub batches: bool,
+    /// An operator has stated the limits of batches, so the first batch may be as large. Otherwise batches begin small,
+    /// because a registry may take long for each record.
+    pub stated_limits: bool,
     /// [`Registry::bucket_digests`] works. Without it, a resync reads all pages of the inventory.
     pub digests: bool,
     /// [`Registry::open_session`], [`Registry::heartbeat`], [`Registry::close_session`] and
@@ -158,7 +161,9 @@ pub struct Features {
 }
 
 impl Features {
-    pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true, names: true };
+    /// What protocol v1 offers.
+    pub const ALL: Self =
+        Self { batches: true, stated_limits: false, digests: true, sessions: true, inventory: true, names: true };
 }
 
 /// A registry, as the controller sees it.

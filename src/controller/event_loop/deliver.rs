@@ -30,7 +30,7 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn deliver(&mut self, now: Moment) {
         let Some(epoch) = self.session.epoch() else { return };
         let Some(registry) = self.availability.capabilities().cloned() else { return };
-        let batched = self.availability.features().batches;
+        let gathers = self.has_more_to_do();
         while self.leads() {
             let slots = self.availability.write_slots(self.delivery.most_in_flight(), now);
             if self.requests.writes_in_flight() >= slots {
@@ -40,7 +40,7 @@ impl<R: Registry> EventLoop<R> {
             if self.records.is_turn_over() && self.requests.writes_in_flight() > 0 {
                 return;
             }
-            let mut batch = self.delivery.begin_batch(&registry, batched, now);
+            let mut batch = self.delivery.begin_batch(&registry, gathers, &self.ledger, now);
             self.fill(&mut batch, &registry, now);
             let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
             self.requests.write(request);
@@ -49,7 +49,9 @@ impl<R: Registry> EventLoop<R> {
 
     fn fill(&mut self, batch: &mut Batch<R::Operation>, registry: &Capabilities, now: Moment) {
         while !batch.is_full() {
-            self.reconcile_backlog(BacklogKind::Backfill, now);
+            if self.delivery.lets_backfill_through(batch) {
+                self.reconcile_backlog(BacklogKind::Backfill, now);
+            }
             if self.delivery.lets_rewrites_through(batch, now) {
                 self.reconcile_backlog(BacklogKind::Rewrite, now);
             }

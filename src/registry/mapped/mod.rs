@@ -280,6 +280,7 @@ impl Registry for TargetClient {
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
             batches: !self.target.batches.is_empty(),
+            stated_limits: true,
             inventory: self.target.list().is_some(),
             ..Features::default()
         };

@@ -205,5 +205,6 @@ async fn backlog_outlives_a_session_but_not_leadership() {
     world.pass(60 * SECOND).await;
     world.assert_equal();
     let twice = written_twice(&world.registry).len();
-    assert!(twice <= 1, "{twice} written twice: only writes refused with the session are repeated");
+    // The limit of writes lets a batch of 100 through.
+    assert!(twice <= 100, "{twice} written twice: only the batch refused with the session is repeated");
 }

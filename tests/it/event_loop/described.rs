@@ -32,8 +32,9 @@ use tokio::sync::{mpsc, watch};
 use super::world::{SECOND, options, pod};
 
 const PODS: usize = 500;
-/// No more than in the first batch to a registry, so that each batch is full.
 const BATCH: usize = 25;
+/// How long a page of a list takes.
+const PAGE_TIME: Duration = Duration::from_millis(20);
 
 /// Its templates are few, because a debug build is slow at them.
 const TARGET: &str = r#"
@@ -93,7 +94,11 @@ impl Bulk {
 }
 
 fn client(members: &str, registry: Bulk) -> TargetClient {
-    let loaded = load("targets.yaml", &format!("{TARGET}{members}")).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    client_of(TARGET, members, registry)
+}
+
+fn client_of(target: &str, members: &str, registry: Bulk) -> TargetClient {
+    let loaded = load("targets.yaml", &format!("{target}{members}")).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let options = options();
@@ -101,8 +106,8 @@ fn client(members: &str, registry: Bulk) -> TargetClient {
         .with_lookups(options.max_in_flight)
 }
 
-/// Runs the loop until it is in sync with these pods. Returns how long that took.
-async fn register(client: TargetClient, pods: &[Pod]) -> Duration {
+/// Runs the loop until it is in sync with these pods, which are listed in pages. Returns how long that took.
+async fn register(client: TargetClient, pods: &[Pod], page: usize) -> Duration {
     let (clock, mut writer) = (Clock::start(), StoreWriter::default());
     let view = View::new([writer.store()]);
     let (pod_events, pod_events_in) = mpsc::channel(4);
@@ -125,8 +130,11 @@ async fn register(client: TargetClient, pods: &[Pod]) -> Duration {
     let begun = clock.now();
     let in_sync = async {
         writer.begin_list(None);
-        let uids = pods.iter().filter(|pod| writer.list_item(pod)).map(|pod| pod.uid.clone()).collect();
-        pod_events.send(PodEvent::Page { watch: 0, uids, at: begun }).await.unwrap();
+        for page in pods.chunks(page) {
+            let uids = page.iter().filter(|pod| writer.list_item(pod)).map(|pod| pod.uid.clone()).collect();
+            pod_events.send(PodEvent::Page { watch: 0, uids, at: begun }).await.unwrap();
+            tokio::time::sleep(PAGE_TIME).await;
+        }
         writer.end_list();
         let list = WatchList { begun, pods: pods.len(), trusted: true, identified: true };
         pod_events.send(PodEvent::Listed { watch: 0, list }).await.unwrap();
@@ -136,15 +144,31 @@ async fn register(client: TargetClient, pods: &[Pod]) -> Duration {
     clock.now().since_start()
 }
 
+fn pods(count: usize) -> Vec<Pod> {
+    (0..count).map(|n| pod(&format!("00000000-0000-4000-8000-{n:012}"), "a")).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn first_registration_fills_batches() {
-    let pods: Vec<Pod> = (0..PODS).map(|n| pod(&format!("00000000-0000-4000-8000-{n:012}"), "a")).collect();
+    let pods = pods(PODS);
     for (members, lookups) in [("    exclusive: true\n", 0), ("", PODS)] {
         let registry = Bulk::default();
-        let took = register(client(members, registry.clone()), &pods).await;
+        let took = register(client(members, registry.clone()), &pods, PODS).await;
         assert_eq!((registry.ids.lock().len(), *registry.lookups.lock()), (PODS, lookups), "{members}");
         assert_eq!(*registry.batches.lock(), PODS.div_ceil(BATCH), "{members}");
         // A request takes 1 ms, and four are in flight.
         assert!(took < 2 * SECOND, "{took:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_registered_in_full_batches() {
+    // Four requests may be in flight, and the limit of writes lets 5,000 records through at first and per second. Neither
+    // that nor a page that is smaller than a batch makes a batch smaller.
+    let (pods, registry) = (pods(20_000), Bulk::default());
+    let target = TARGET.replace("records: 25", "records: 500");
+    let took = register(client_of(&target, "    exclusive: true\n", registry.clone()), &pods, 300).await;
+    assert_eq!((registry.ids.lock().len(), *registry.batches.lock()), (20_000, 40));
+    // The list takes 1.3 s, and the limit of writes 3 s.
+    assert!(took < 5 * SECOND, "{took:?}");
 }
