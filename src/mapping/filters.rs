@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use minijinja::{Environment, Error, ErrorKind, Value};
+use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
+    json_object::JsonObject,
     url,
     values::{self, Budget, Segments},
 };
@@ -75,7 +77,10 @@ fn json(value: &Value) -> Result<String, Error> {
 
 fn fromjson(value: &Value) -> Result<Value, Error> {
     let json = serde_json::from_str(&text(value)?).map_err(|cause| error(format!("fromjson: {cause}")))?;
-    Ok(values::of_json(&json))
+    Ok(match json {
+        Json::Object(object) => Value::from_object(JsonObject(object)),
+        other => values::of_json(&other),
+    })
 }
 
 fn sha256(value: &Value) -> Result<String, Error> {

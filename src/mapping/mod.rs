@@ -22,6 +22,7 @@ pub mod engine;
 pub mod filters;
 pub mod guarantees;
 pub mod items;
+mod json_object;
 pub mod load;
 pub mod login;
 pub mod members;

@@ -24,6 +24,7 @@ use super::{
     writes::{ChangeWords, Held, PrepareStep, RemovalWords, Writes},
 };
 use crate::model::{
+    canonical,
     digest::{Digest, Fingerprint},
     ids::RecordOwner,
     record::Record,
@@ -323,7 +324,7 @@ fn digested(template: &Template, scope: &Scope) -> Result<(Json, Fingerprint, Sc
 
 /// The first half of the digest of a body. RFC 8785 has a form for every JSON value.
 pub fn fingerprint(body: &Json) -> Fingerprint {
-    Digest::of_canonical(&serde_json_canonicalizer::to_vec(body).unwrap_or_default()).fingerprint()
+    Digest::of_canonical(&canonical::to_vec(body).unwrap_or_default()).fingerprint()
 }
 
 /// A UUID made of the first 128 bits of SHA-256 of the id, because the ledger keeps UUIDs in 16 bytes.

@@ -8,6 +8,8 @@ use minijinja::{
 };
 use serde_json::{Map, Number, Value as Json};
 
+use super::json_object::JsonObject;
+
 /// The most values that one rendered tree may have.
 const NODES: usize = 20_000;
 /// The most bytes of text in one rendered tree.
@@ -103,6 +105,12 @@ impl Budget {
         Ok(())
     }
 
+    /// Takes a value at this depth.
+    pub(super) fn take_level(&mut self, depth: usize) -> Result<(), Error> {
+        self.take_node()?;
+        if depth > DEPTH { Err(Error::Depth) } else { Ok(()) }
+    }
+
     pub(super) fn take_text(&mut self, text: &str) -> Result<(), Error> {
         self.bytes = self.bytes.checked_sub(text.len()).ok_or(Error::Bytes)?;
         Ok(())
@@ -118,9 +126,9 @@ pub fn to_json(value: &Value, budget: &mut Budget) -> Result<Option<Json>, Error
 }
 
 fn convert(value: &Value, budget: &mut Budget, depth: usize) -> Result<Option<Json>, Error> {
-    budget.take_node()?;
-    if depth > DEPTH {
-        return Err(Error::Depth);
+    budget.take_level(depth)?;
+    if let Some(object) = value.downcast_object_ref::<JsonObject>() {
+        return object.to_json(budget, depth).map(Some);
     }
     Ok(Some(match value.kind() {
         ValueKind::Undefined => return Err(Error::Undefined),

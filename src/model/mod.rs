@@ -2,6 +2,7 @@
 //!
 //! This module is pure: no clock, no IO, no randomness, and no import of another room.
 
+pub mod canonical;
 pub mod digest;
 pub mod ids;
 pub mod label;
