@@ -167,6 +167,12 @@ fn lines(errors: &[place::Error]) -> String {
 
 /// Runs the program with its command line and its environment.
 pub fn main() -> ExitCode {
+    let Ok(mut stderr) = Stderr::start() else {
+        // Without the thread that writes standard error, the process cannot say why it ends.
+        return ExitCode::from(FAILED);
+    };
+    // Before anything that may panic: the executable is built without unwinding.
+    panics::end_the_process(stderr.clone());
     let search = kubernetes::kubeconfig::Environment::of(|name| env::var_os(name));
     let command = match cli::parse(env::args_os()) {
         Ok(command) => command,
@@ -176,11 +182,6 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
         }
     };
-    let Ok(mut stderr) = Stderr::start() else {
-        // Without the thread that writes standard error, the process cannot say why it ends.
-        return ExitCode::from(FAILED);
-    };
-    panics::end_the_process(stderr.clone());
     let code = start(command, search, &stderr).unwrap_or_else(|error| {
         // Writing to the buffer cannot fail.
         let _ = stderr.write_all(format!("error: {error}\n").as_bytes());
