@@ -2,7 +2,7 @@
 //!
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
-//! answers, `explain` for questions about one pod.
+//! answers, `explain` for questions about one pod, `turn` for work that takes several turns.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 

@@ -24,6 +24,7 @@
 //! | --- | --- |
 //! | Where is a deletion decided? | `event_loop::decisions` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
 //! | Which record does a pod have? | `records`, filled by `event_loop::projected` if the registry does not see pods as the store does |
+//! | How much does one turn do, and what goes on in the next ones? | `event_loop::turn` |
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |

@@ -10,8 +10,8 @@ use crate::{
     registry::Registry,
 };
 
-/// The number of pod events to handle before requests are sent: enough to fill a batch.
-const EVENTS_AT_ONCE: usize = 1_000;
+/// After events about this number of pods, requests are sent: enough to fill a batch.
+const PODS_AT_ONCE: usize = 1_000;
 
 impl<R: Registry> EventLoop<R> {
     /// Handles a pod event and the events that wait behind it.
@@ -19,12 +19,11 @@ impl<R: Registry> EventLoop<R> {
         let now = self.clock.now();
         self.received_at = Some(now);
         self.records.begin_turn();
+        let mut pods = pods_of(&first);
         self.observe_one(first, now);
-        for _ in 1..EVENTS_AT_ONCE {
-            if self.records.is_turn_over() || self.list.is_some() {
-                break;
-            }
+        while pods < PODS_AT_ONCE && !self.records.is_turn_over() && self.list.is_none() {
             let Ok(event) = more.try_recv() else { break };
+            pods += pods_of(&event);
             self.observe_one(event, now);
         }
     }
@@ -98,4 +97,9 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn is_silent(&self) -> bool {
         !self.session.is_open() && !self.ledger.is_seeded()
     }
+}
+
+/// The number of pods that an event is about.
+fn pods_of(event: &PodEvent) -> usize {
+    if let PodEvent::Page { uids, .. } = event { uids.len().max(1) } else { 1 }
 }

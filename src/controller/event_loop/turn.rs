@@ -4,7 +4,7 @@
 //!
 //! | work | in a turn | where it is |
 //! | --- | --- | --- |
-//! | pod events | 1,000, of which the last may be a page of a list | `intake` |
+//! | pods that events show | 1,000, and the rest of a page | `intake` |
 //! | pods that are projected | 500 | `projected` |
 //! | pods of a complete list, records of an inventory, entries of a full reconcile | 5,000 together | here |
 //!
