@@ -12,6 +12,7 @@
 //! | How are all records read? | `list` |
 //! | What if a list has an id twice? | `doubles` |
 //! | How are records read for people, without the ability to write? | `reader` |
+//! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
@@ -34,6 +35,7 @@ mod records;
 mod secrets;
 mod table;
 mod transport;
+mod unlisted;
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,7 +81,7 @@ use crate::{
 const SEQUENCE_BITS: u32 = 22;
 
 /// What is sent for one record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum MappedOperation {
     Put(Box<RenderedRecord>),
     Delete(Removal),

@@ -8,6 +8,7 @@
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
+//! | `unlisted` | records that were acknowledged and that the last list lacks | a list or a lookup shows them |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 
@@ -19,7 +20,10 @@ use std::{
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::table::{Fact, RecordTable, Row};
+use super::{
+    table::{Fact, RecordTable, Row},
+    unlisted::Unlisted,
+};
 use crate::{
     mapping::{
         items::RegistryItem,
@@ -74,6 +78,7 @@ pub(super) struct Records {
     differing: HashMap<Uid, Differing>,
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
+    pub(super) unlisted: Unlisted,
     strikes: HashMap<Uid, u8>,
     attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
@@ -124,6 +129,7 @@ impl Records {
             missing: HashMap::new(),
             differing: HashMap::new(),
             surplus: BTreeMap::new(),
+            unlisted: Unlisted::default(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
             is_listing: false,
@@ -133,6 +139,7 @@ impl Records {
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
         self.differing.clear();
+        self.unlisted = Unlisted::default();
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -169,6 +176,7 @@ impl Records {
     /// The record was read, and is ours.
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
         self.uncertain.remove(key);
+        self.unlisted.shown(key);
         self.table.change(key, |row| {
             row.set_id(key, id);
             if item.remote.is_some() {
@@ -176,6 +184,7 @@ impl Records {
             }
             row.set_seen(item.seen.as_ref());
             row.set(Fact::Verified, true);
+            row.set(Fact::Shown, true);
             row.set(Fact::Exists, !item.gone);
         });
     }
@@ -188,6 +197,7 @@ impl Records {
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
+        self.unlisted.is_absent(key);
         self.table.remove(key);
     }
 
@@ -229,6 +239,7 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.missing.remove(key);
+        self.unlisted.acknowledged(key, &record.id);
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
             if answer.remote.is_some() {
@@ -259,6 +270,9 @@ impl Records {
     /// The record was looked up and is ours. `equal` is the record that it holds already, if it does. A list that lags
     /// may not show it yet.
     pub(super) fn found(&mut self, key: &Uid, id: &str, item: &RegistryItem, equal: Option<&RenderedRecord>) {
+        if self.unlisted.is_list_short(key) {
+            tracing::warn!(id, "the list lacks a record that `find` shows; check its query, its pages and the rights");
+        }
         self.learn(key, id, item);
         if let Some(record) = equal {
             self.found_equal(key, record);
@@ -330,6 +344,7 @@ impl Records {
     /// One of our records is in a list. Returns the fingerprint to report. None if it does not count as held.
     pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &RegistryItem) -> Option<Fingerprint> {
         self.missing.remove(key);
+        self.unlisted.shown(key);
         // The list may be older than this write, so that also the revision in it is out of date.
         if let Some(recent) = self.recent.get(key) {
             return recent.fingerprint;
@@ -389,20 +404,25 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, .. } = self;
+        let Self { table, missing, uncertain, unlisted, .. } = self;
+        unlisted.end_list(shown.is_empty());
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
                 return true;
             }
             // A list that lags may lack a record once.
             let held = row.held().filter(|_| !lag.is_zero() && row.has(Fact::Written));
-            let Some(fingerprint) = held else { return false };
-            let since = *missing.entry(key.clone()).or_insert(begun);
-            let is_awaited = begun.duration_since(since) < lag;
-            if is_awaited {
-                further.push((key.clone(), fingerprint));
+            if let Some(fingerprint) = held {
+                let since = *missing.entry(key.clone()).or_insert(begun);
+                if begun.duration_since(since) < lag {
+                    further.push((key.clone(), fingerprint));
+                    return true;
+                }
             }
-            is_awaited
+            if row.has(Fact::Exists) {
+                unlisted.lacks(key, row.has(Fact::Shown));
+            }
+            false
         });
         let table = &*table;
         missing.retain(|key, _| table.get(key).is_some());
