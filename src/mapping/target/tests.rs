@@ -282,6 +282,16 @@ fn wrong_targets_are_errors_with_places() {
         (r#"put: {path: "x/{{ id }}", headers: {Authorization: a}}"#, "the client sets the header `Authorization`"),
         (r#"put: {path: "x/{{ id }}", headers: {"a b": a}}"#, "`a b` is not the name of a header"),
         (r#"delete: {path: x}"#, "`delete` does not say which record"),
+        (
+            r#"delete: {path: x, query: {filter: "id eq {{ id[:0] }}!"}}"#,
+            "`delete` is the same request for two records",
+        ),
+        (r#"delete: {path: "x/{{ id if false else 'all' }}"}"#, "`delete` is the same request for two records"),
+        ("find: {path: x, at: /0}\nitem: {id: /id}", "`find` is the same request for two records"),
+        (
+            "batch: [{path: x, delete: ['{{ id | length }}'], max: {records: 2}}]",
+            "`delete` of the batch is the same for two records",
+        ),
         (r#"delete: {path: "x/{{ pod.uid }}"}"#, "`delete` cannot use `pod`: the pod is gone"),
         (r#"id: "{{ cluster.id }}""#, "the id is the same for all pods"),
         (r#"mark: "me""#, "the mark does not contain `cluster.id`"),
