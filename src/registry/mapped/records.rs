@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{
+    differing::DifferingRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
@@ -51,16 +52,6 @@ struct Attempt {
     version: Version,
 }
 
-/// A record that the registry returns otherwise than it was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Differing {
-    sent: Fingerprint,
-    shown: Fingerprint,
-    /// Whether it was written again since.
-    rewritten: bool,
-    is_settled: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) table: RecordTable,
@@ -75,7 +66,7 @@ pub(super) struct Records {
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
-    differing: HashMap<Uid, Differing>,
+    pub(super) differing: DifferingRecords,
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
     pub(super) unlisted: Unlisted,
@@ -127,7 +118,7 @@ impl Records {
             recent: HashMap::new(),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
-            differing: HashMap::new(),
+            differing: DifferingRecords::default(),
             surplus: BTreeMap::new(),
             unlisted: Unlisted::default(),
             strikes: HashMap::new(),
@@ -138,7 +129,7 @@ impl Records {
 
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
-        self.differing.clear();
+        self.differing = DifferingRecords::default();
         self.unlisted = Unlisted::default();
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
@@ -251,11 +242,7 @@ impl Records {
             row.set(Fact::Written, true);
             row.set(Fact::Verified, true);
         });
-        match self.differing.get_mut(key) {
-            Some(differing) if differing.sent == record.fingerprint => differing.rewritten = true,
-            Some(_) => _ = self.differing.remove(key),
-            None => {}
-        }
+        self.differing.acknowledged(key, record.fingerprint, &record.body);
         self.remember(key, Some(record.fingerprint));
     }
 
@@ -310,11 +297,6 @@ impl Records {
         *strikes
     }
 
-    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
-    pub(super) fn settled(&self) -> usize {
-        self.differing.values().filter(|differing| differing.is_settled).count()
-    }
-
     fn remember(&mut self, key: &Uid, fingerprint: Option<Fingerprint>) {
         if self.lag.is_zero() && !self.is_listing {
             return;
@@ -356,34 +338,10 @@ impl Records {
         let held = self.table.get(key).and_then(Row::held);
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
-            Some(sent) if sent != shown => Some(self.differs(key, id, sent, shown)),
+            Some(sent) if sent != shown => Some(self.differing.listed(key, sent, shown)),
             _ => {
                 self.differing.remove(key);
                 Some(shown)
-            }
-        }
-    }
-
-    /// The registry shows another record than it acknowledged. The second time, after it was written again, that is left
-    /// so: otherwise each resync would write it.
-    fn differs(&mut self, key: &Uid, id: &str, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
-        match self.differing.get_mut(key) {
-            Some(known) if (known.sent, known.shown, known.rewritten) == (sent, shown, true) => {
-                if !std::mem::replace(&mut known.is_settled, true) {
-                    let (sent, came_back) = (format!("{sent:?}"), format!("{shown:?}"));
-                    tracing::warn!(
-                        id,
-                        sent,
-                        came_back,
-                        "registry changes what is written; leaving the record as it is"
-                    );
-                }
-                sent
-            }
-            _ => {
-                let differing = Differing { sent, shown, rewritten: false, is_settled: false };
-                self.differing.insert(key.clone(), differing);
-                shown
             }
         }
     }
