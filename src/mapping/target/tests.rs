@@ -331,6 +331,15 @@ fn request_without_its_filter_is_refused() {
 }
 
 #[test]
+fn list_in_the_query_repeats_its_parameter() {
+    let target =
+        target(&small(r#"delete: {path: x, query: {"f[]": [a b, "{{ id }}", "{{ remote | default(omit) }}"], g: 1}}"#));
+    let url = delete(&target, "i", &Held { remote: Some(json!(7)), seen: None }).unwrap().url;
+    assert_eq!(url, "https://r.example/api/x?f%5B%5D=a%20b&f%5B%5D=i&f%5B%5D=7&g=1");
+    assert!(delete(&target, "i", &Held::default()).is_err(), "a filter is left out");
+}
+
+#[test]
 fn header_with_control_characters_is_refused() {
     let target = target(&small(r#"delete: {path: "x/{{ id }}", headers: {X-Id: "{{ id }}"}}"#));
     assert_eq!(delete(&target, "a", &Held::default()).unwrap().headers, [("X-Id".to_owned(), "a".to_owned())]);
