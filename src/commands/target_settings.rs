@@ -148,7 +148,7 @@ pub(super) fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>
     let loaded = load::load(&path.display().to_string(), &text).map_err(Error::Targets)?;
     let errors: Vec<_> =
         loaded.targets.iter().filter_map(|target| compile(&target.spec, owner).err()).flatten().collect();
-    if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(errors)) }
+    if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(load::in_order(errors))) }
 }
 
 pub(super) fn compile(

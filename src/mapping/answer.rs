@@ -24,9 +24,9 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(status: u16, headers: impl IntoIterator<Item = (String, String)>, body: &[u8]) -> Self {
-        let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let json = serde_json::from_slice(body).map_err(|error| error.to_string());
+        let json = serde_json::from_slice(body).map_err(|error| not_json(&error, &headers, body));
         Self { status, headers, text: String::from_utf8_lossy(body).into_owned(), json, words: OnceLock::new() }
     }
 
@@ -79,6 +79,15 @@ impl Answer {
     }
 }
 
+fn not_json(error: &serde_json::Error, headers: &[(String, String)], body: &[u8]) -> String {
+    let encoding = headers.iter().find(|(name, value)| name == "content-encoding" && value != "identity");
+    match encoding {
+        _ if body.is_empty() => "it is empty".to_owned(),
+        Some((_, encoding)) => format!("it is compressed with {encoding}, which was not asked for"),
+        None => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +107,9 @@ mod tests {
         assert_eq!((answer.json(), answer.text()), (None, "\u{fffd}\0"));
         let answer = Answer::new(200, [], b"{\n  'a': 1}");
         assert_eq!(answer.not_json(), Some("key must be a string at line 2 column 3"));
+        assert_eq!(Answer::new(204, [], b"").not_json(), Some("it is empty"));
+        let answer = Answer::new(200, [("Content-Encoding".into(), "gzip".into())], b"\x1f\x8b");
+        assert_eq!(answer.not_json(), Some("it is compressed with gzip, which was not asked for"));
         let answer = Answer::new(200, [], b"\xef\xbb\xbf{}");
         assert_eq!((answer.json(), answer.not_json(), answer.text()), (Some(&serde_json::json!({})), None, "{}"));
     }

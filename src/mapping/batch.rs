@@ -156,6 +156,10 @@ impl BatchRequest {
         self.request.try_parts(scope, report);
     }
 
+    pub(super) fn place(&self) -> &super::place::Place {
+        self.request.place()
+    }
+
     /// Judges the answer to the whole request.
     pub fn judge(&self, answer: &Answer, scope: &Scope) -> Judgement {
         self.request.judge(answer, scope)

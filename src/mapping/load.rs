@@ -79,7 +79,7 @@ fn with_trees(file: TargetsFile, document: &Tree) -> Vec<LoadedTarget> {
 }
 
 /// In the order of the file. An error in a part that aliases repeat is reported once.
-fn in_order(mut errors: Vec<Error>) -> Vec<Error> {
+pub fn in_order(mut errors: Vec<Error>) -> Vec<Error> {
     errors.sort_by_key(|error| (error.place.line, error.place.column));
     errors.dedup();
     errors.truncate(MOST_ERRORS);

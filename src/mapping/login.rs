@@ -8,7 +8,7 @@ use super::{
     answer::Answer,
     place,
     reading::Reading,
-    request::RenderedRequest,
+    request::{self, RenderedRequest},
     scope::Scope,
     spec::{auth::LoginSpec, values::BaseUrl},
     template::{Compiler, Leaf, RenderError, Template},
@@ -24,6 +24,7 @@ pub struct LoginTemplate {
     base: String,
     path: Leaf,
     body: Template,
+    headers: Vec<(String, Leaf)>,
     token: Reading,
     expires: Option<Reading>,
     header: Option<String>,
@@ -47,6 +48,7 @@ impl LoginTemplate {
         let mut compiler = Compiler { vars: &vars, variables: &[], prepared: &[], errors: &mut errors };
         let path = compiler.leaf(Position::Login, &spec.path);
         let body = compiler.tree(Position::Login, &spec.body);
+        let headers = request::entries(&spec.headers, Position::Login, &mut compiler);
         let token = Reading::compile(&spec.token, Position::Answer, &mut compiler);
         let expires = match &spec.expires {
             None => Some(None),
@@ -61,9 +63,9 @@ impl LoginTemplate {
         let scope = Scope::new(vars.clone(), words);
         let base = url.text.trim_end_matches('/').to_owned();
         let header = spec.header.as_ref().map(|header| header.text.clone());
-        match (path, body, token, expires) {
-            (Some(path), Some(body), Some(token), Some(expires)) if errors.is_empty() => {
-                Ok(Self { base, path, body, token, expires, header, scope })
+        match (path, body, headers, token, expires) {
+            (Some(path), Some(body), Some(headers), Some(token), Some(expires)) if errors.is_empty() => {
+                Ok(Self { base, path, body, headers, token, expires, header, scope })
             }
             _ => Err(errors),
         }
@@ -74,7 +76,7 @@ impl LoginTemplate {
         self.header.as_deref()
     }
 
-    /// The request, with these secrets in its body.
+    /// The request, with these secrets in its body and its headers.
     ///
     /// # Errors
     /// A template cannot be rendered. The error may show a secret.
@@ -86,10 +88,17 @@ impl LoginTemplate {
         let scope = self.scope.with(vec![(Word::Secret, secrets)]);
         let path = self.path.text(&scope)?.unwrap_or_default();
         let body = self.body.render(&scope)?.unwrap_or_default();
+        let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        for (name, leaf) in &self.headers {
+            if let Some(value) = request::header(leaf, &scope)? {
+                headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                headers.push((name.clone(), value));
+            }
+        }
         Ok(RenderedRequest {
             method: "POST".to_owned(),
             url: format!("{}/{}", self.base, super::url::encode_literal(path.trim_start_matches('/'))),
-            headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
+            headers,
             body: Some(body.to_string().into_bytes()),
         })
     }
@@ -116,7 +125,7 @@ mod tests {
 targets:
   - name: port
     url: https://api.example/v1/
-    auth: {login: {path: auth/access_token, body: {clientId: "{{ secret.id }}"}, secrets: {id: /id}, token: /accessToken, expires: /expiresIn}}
+    auth: {login: {path: auth/access_token, body: {clientId: "{{ secret.id }}"}, headers: {X-App: "app {{ secret.id }}"}, secrets: {id: /id}, token: /accessToken, expires: /expiresIn}}
     put: {path: "p/{{ id }}"}
     delete: {path: "p/{{ id }}"}
     body: {a: b}
@@ -131,6 +140,9 @@ targets:
             (request.url.as_str(), request.method.as_str()),
             ("https://api.example/v1/auth/access_token", "POST")
         );
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = [header("Content-Type", "application/json"), header("X-App", "app s3\"cret")];
+        assert_eq!(request.headers, expected);
         assert_eq!(request.body.unwrap(), br#"{"clientId":"s3\"cret"}"#);
         let answer = |body| Answer::new(200, [], json!(body).to_string().as_bytes());
         let token = login.token(&answer(json!({"accessToken": "t", "expiresIn": 10_800}))).unwrap();

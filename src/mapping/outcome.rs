@@ -111,7 +111,13 @@ impl Rules {
         scope: &Scope,
     ) -> Judgement {
         let words = || answer.scope(scope);
-        let reason = || self.reason(answer.json(), answer.status, answer.text(), &words());
+        let reason = || match answer.header("location") {
+            Some(location) if (300..400).contains(&answer.status) => {
+                let status = answer.status;
+                shorten(&format!("status {status} leads to {location}; correct `url` or `path`"), REASON)
+            }
+            _ => self.reason(answer.json(), answer.status, answer.text(), &words()),
+        };
         if let Some(outcome) = self.by_rule(answer.status, &words) {
             return Judgement { outcome, reason: reason(), by_rule: true };
         }

@@ -49,7 +49,10 @@ pub enum Error {
     Render(RenderError),
     #[error("the answer is not JSON: {0}")]
     NotJson(String),
-    #[error("the answer has no list where `items` reads it")]
+    #[error(
+        "the answer has no list where `items` reads it; if an empty list is left out, end its template with \
+         `| default([])`"
+    )]
     NoItems,
     #[error("the next page is {0:?}, which is not below `url`")]
     Address(String),

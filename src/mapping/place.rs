@@ -51,6 +51,27 @@ impl Place {
         Error { place: self.clone(), what: what.into(), fix: fix.into() }
     }
 
+    /// Where a part of a text begins that is written over several lines. A part of the first line, and one that is not
+    /// written as it reads, is at the beginning of the text.
+    pub fn of_part(&self, part: &str) -> Self {
+        let mut lines = self.source.text.lines().zip(1..).skip((self.line as usize).saturating_sub(1));
+        let Some((first, _)) = lines.next() else { return self.clone() };
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let before =
+            first.char_indices().nth((self.column as usize).saturating_sub(1)).map_or(first.len(), |(at, _)| at);
+        // The lines of a block begin where its first line begins; those after a quote are indented further.
+        let least = if first[..before].trim().is_empty() { before } else { indent(first) + 1 };
+        if first[before..].contains(part) {
+            return self.clone();
+        }
+        let of_text = lines.take_while(|(line, _)| line.trim().is_empty() || indent(line) >= least);
+        let found =
+            of_text.into_iter().find_map(|(line, number)| Some((number, line[..line.find(part)?].rfind("{{")?, line)));
+        let Some((line, at, text)) = found else { return self.clone() };
+        let column = u32::try_from(text[..at].chars().count() + 1).unwrap_or(u32::MAX);
+        self.source.at(line, column)
+    }
+
     /// The line, and a marker below the column.
     fn excerpt(&self) -> String {
         let index = (self.line as usize).saturating_sub(1);

@@ -243,7 +243,7 @@ fn path(spec: &RequestSpec, position: Position, compiler: &mut Compiler<'_>) -> 
     Some(leaf)
 }
 
-fn entries(
+pub(super) fn entries(
     spec: &Entries<TemplateText>,
     position: Position,
     compiler: &mut Compiler<'_>,
@@ -311,7 +311,7 @@ fn query_value(leaf: &Leaf, is_filter: bool, scope: &Scope) -> Result<Option<Str
     Ok(value)
 }
 
-fn header(leaf: &Leaf, scope: &Scope) -> Result<Option<String>, RenderError> {
+pub(super) fn header(leaf: &Leaf, scope: &Scope) -> Result<Option<String>, RenderError> {
     let value = leaf.text(scope)?;
     if value.as_ref().is_some_and(|value| value.chars().any(|c| c.is_control() || !c.is_ascii())) {
         let what = "the value of the header holds a character that is not printable ASCII".to_owned();

@@ -95,7 +95,10 @@ fn connection(connection: &ConnectionSpec, tree: &Tree, errors: &mut Vec<Error>)
         Some(AuthSpec::Body(body)) if !body.at.text.starts_with('/') || body.at.text.contains("{{") => {
             errors.push(body.at.place.error("`at` is not a JSON Pointer to a member", "write it as `/member`"));
         }
-        Some(AuthSpec::Login(login)) => requests::words(&login.secrets, errors),
+        Some(AuthSpec::Login(login)) => {
+            requests::words(&login.secrets, errors);
+            requests::headers(&login.headers, errors);
+        }
         _ => {}
     }
 }

@@ -61,7 +61,7 @@ members! {
 members! {
     /// What the records of a registry look like, and which requests write and read them.
     pub struct RecordsSpec("a target") {
-        /// Headers of every request. A request's own headers come on top.
+        /// Headers of every request but `auth.login`. A request's own headers come on top.
         pub headers: Entries<TemplateText> = "headers",
         /// Named expressions, used as `vars.NAME`.
         pub vars: Entries<TemplateTree> = "vars",

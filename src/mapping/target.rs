@@ -33,6 +33,7 @@ use crate::model::{
 
 mod compile;
 mod facts;
+mod one_record;
 mod trial;
 
 /// Bytes of an id. Ids of records whose id is not a pod's UID are kept in memory.

@@ -35,17 +35,22 @@ impl Vars {
             let Some(ready) = ready else {
                 let what = format!("the variable `{}` uses itself, or one that does", first.text);
                 errors.push(first.place.error(what, "remove the circle"));
+                left.into_iter().for_each(|(key, _)| vars.add(key, Template::Constant(false.into())));
                 return vars;
             };
             let (key, tree) = left.remove(ready);
             let mut compiler = Compiler { vars: &vars, variables: &all, prepared, errors };
             // A wrong variable exists, so that only one error is reported.
             let template = compiler.tree(Position::Vars, tree).unwrap_or(Template::Constant(false.into()));
-            let words = template.uses().words;
-            vars.names.insert(key.text.clone(), vars.templates.len());
-            vars.templates.push((template, words));
+            vars.add(key, template);
         }
         vars
+    }
+
+    fn add(&mut self, key: &Key, template: Template) {
+        let words = template.uses().words;
+        self.names.insert(key.text.clone(), self.templates.len());
+        self.templates.push((template, words));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -81,9 +81,11 @@ fn syntax_error(source: &Source, error: &serde_saphyr::Error) -> Error {
             place.error("`<<` needs a map, or a list of maps", "write an alias of a map, such as `<<: *name`")
         }
         Yaml::NonFiniteFloat { .. } => not_json(&place),
-        _ if has_unquoted_template(source, &place) => unquoted_template(&place),
         other => {
-            place.error(format!("this is not valid YAML: {}", first_line(&other.to_string())), "correct the syntax")
+            let not_yaml = || {
+                place.error(format!("this is not valid YAML: {}", first_line(&other.to_string())), "correct the syntax")
+            };
+            template_before(source, &place).map_or_else(not_yaml, |template| unquoted_template(&template))
         }
     }
 }
@@ -103,15 +105,50 @@ fn unquoted_template(place: &Place) -> Error {
     place.error("a template is not in quotes", "write \"{{ … }}\"")
 }
 
+/// The template outside of quotes that the parser may have read as a map: on this line, or before it, since the parser
+/// notices some only on a later line.
+fn template_before(source: &Source, place: &Place) -> Option<Place> {
+    let lines: Vec<&str> = source.text.lines().take(place.line as usize).collect();
+    let (line, before) = lines.split_last()?;
+    if starts(line).any(|at| !is_quoted(&line[..at])) {
+        return Some(place.clone());
+    }
+    let (index, at) = before.iter().enumerate().rev().find_map(|(index, line)| {
+        let is_bare = |at: &usize| is_value(line, *at) && !is_quoted(&line[..*at]);
+        Some((index, starts(line).find(is_bare)?))
+    })?;
+    let number = |number: usize| u32::try_from(number + 1).ok();
+    Some(source.at(number(index)?, number(before[index][..at].chars().count())?))
+}
+
 /// Whether the line has a value that begins with a template outside of quotes.
 fn has_unquoted_template(source: &Source, place: &Place) -> bool {
     let line = source.text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or_default();
-    ["{{", "{%"].iter().any(|start| {
-        line.match_indices(start).any(|(at, _)| {
-            let before = line[..at].trim_end();
-            before.is_empty() || before.ends_with([':', '-', ',', '['])
-        })
-    })
+    starts(line).any(|at| is_value(line, at))
+}
+
+fn is_value(line: &str, at: usize) -> bool {
+    let before = line[..at].trim_end();
+    before.is_empty() || before.ends_with([':', '-', ',', '['])
+}
+
+/// Where templates begin in a line.
+fn starts(line: &str) -> impl Iterator<Item = usize> {
+    ["{{", "{%"].into_iter().flat_map(move |start| line.match_indices(start).map(|(at, _)| at))
+}
+
+/// Whether what follows this part of a line is in quotes or in a comment.
+fn is_quoted(before: &str) -> bool {
+    let mut quote = None;
+    for (at, c) in before.char_indices() {
+        match (quote, c) {
+            (None, '#') if before[..at].ends_with([' ', '\t']) || at == 0 => return true,
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_some()
 }
 
 fn place(source: &Source, location: Location) -> Place {

@@ -8,6 +8,8 @@
 //! | put again | it is written with other values, as for a changed pod |
 //! | delete, delete again | it is deleted, and a deletion without a record succeeds |
 //! | batch put, batch delete | two records are written and deleted together, if the target has a batch |
+//!
+//! Where lists lag, each step that reads waits for `lag` and reads again before it fails.
 
 mod batch;
 mod made_up;
@@ -36,11 +38,11 @@ use crate::{
         outcome::{Failure, Verdict},
     },
     registry::{
-        RecordChange, Registry as _,
+        Encoded, RecordChange, Registry as _,
         mapped::{
-            TargetClient,
+            MappedOperation, TargetClient,
             reader::{ListedItem, LookedUp, TargetReader},
-            recorder::ExchangeLog,
+            recorder::{Exchange, ExchangeLog},
         },
     },
 };
@@ -65,8 +67,8 @@ pub(super) async fn run(settings: TrySettings, stop: CancellationToken) -> Resul
         report::print_lines(&lines).await?;
         return Ok(REFUSED);
     }
-    let mut attempt = Attempt::new(&spec, owner, pods)?;
-    attempt.run(&stop).await;
+    let mut attempt = Attempt::new(&spec, owner, pods, stop)?;
+    attempt.run().await;
     let Attempt { results, .. } = &attempt;
     report::print(output.output, || outcome::lines(results), || outcome::json(&choice.name, results)).await?;
     Ok(if results.iter().all(StepResult::is_good) { DONE } else { FAILED })
@@ -99,10 +101,16 @@ struct Attempt {
     owner: RecordOwner,
     pods: [MadeUpPod; 3],
     results: Vec<StepResult>,
+    stop: CancellationToken,
 }
 
 impl Attempt {
-    fn new(spec: &TargetSpec, owner: RecordOwner, pods: [MadeUpPod; 3]) -> Result<Self, Error> {
+    fn new(
+        spec: &TargetSpec,
+        owner: RecordOwner,
+        pods: [MadeUpPod; 3],
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let log = Arc::new(ExchangeLog::default());
         let unusable = |source| Error::Target { name: spec.connection.name.text.clone(), source };
         let compile = || {
@@ -115,14 +123,14 @@ impl Attempt {
         let (target, login) = compile()?;
         let reader = TargetReader::new(target, &spec.connection, login, REQUEST_TIMEOUT, Some(log.clone()));
         let (client, reader) = (client.map_err(unusable)?, reader.map_err(unusable)?);
-        Ok(Self { client, reader, log, shown: 0, sequence: 0, owner, pods, results: Vec::new() })
+        Ok(Self { client, reader, log, shown: 0, sequence: 0, owner, pods, results: Vec::new(), stop })
     }
 
     /// Runs the steps. After a failure or a signal, only the deletion follows.
-    async fn run(&mut self, stop: &CancellationToken) {
+    async fn run(&mut self) {
         let prepared = self.client.prepare(TERM).await.map(|_| String::new());
         self.add("prepare", Attempted::of(prepared));
-        if !self.goes_on(stop) {
+        if !self.goes_on() {
             return;
         }
         let found = self.reader.prepare().await.map(|_| ());
@@ -133,40 +141,46 @@ impl Attempt {
         }
         let [pod, second, third] = self.pods.clone();
         self.put("put", &[(&pod, 1)]).await;
-        if self.goes_on(stop) {
+        if self.goes_on() {
             self.read(&pod, 1).await;
         }
-        if self.goes_on(stop) {
-            self.put_again(&pod, stop).await;
+        if self.goes_on() {
+            self.put_again(&pod).await;
         }
         self.delete("delete", &[&pod]).await;
         self.delete("delete again", &[&pod]).await;
         self.read_deleted(&pod).await;
-        if self.goes_on(stop) {
-            self.run_batches(&second, &third, stop).await;
+        if self.goes_on() {
+            self.run_batches(&second, &third).await;
         }
     }
 
-    async fn put_again(&mut self, pod: &MadeUpPod, stop: &CancellationToken) {
+    async fn put_again(&mut self, pod: &MadeUpPod) {
         let body = |variant| self.rendered(pod, variant).map(|record| record.body).ok();
         if body(1) == body(2) {
             let what = "the body does not change with the pod's state; an update was not tested";
             return self.add("put again", Attempted::good(what.to_owned()));
         }
         self.put("put again", &[(pod, 2)]).await;
-        if self.goes_on(stop) {
+        if self.goes_on() {
             self.read(pod, 2).await;
         }
     }
 
-    fn goes_on(&self, stop: &CancellationToken) -> bool {
-        !stop.is_cancelled() && self.results.last().is_none_or(StepResult::is_good)
+    fn goes_on(&self) -> bool {
+        !self.stop.is_cancelled() && self.results.last().is_none_or(StepResult::is_good)
     }
 
     fn add(&mut self, step: &'static str, attempted: Attempted) {
+        let exchanges = self.new_exchanges();
+        self.results.push(StepResult { step, attempted, exchanges });
+    }
+
+    /// The exchanges since the last call.
+    fn new_exchanges(&mut self) -> Vec<Exchange> {
         let exchanges = self.log.exchanges().into_iter().filter(|exchange| exchange.number > self.shown).collect();
         self.shown = self.log.count();
-        self.results.push(StepResult { step, attempted, exchanges });
+        exchanges
     }
 
     fn version(&mut self) -> Version {
@@ -198,8 +212,7 @@ impl Attempt {
             let change = RecordChange::Put(&pod, content);
             operations.push(self.client.encode(&record.key, version, change).map_err(|error| error.to_string())?);
         }
-        let batched = operations.len() > 1;
-        Ok(self.client.write(TERM, operations, batched).await)
+        Ok(self.write(operations).await)
     }
 
     async fn delete(&mut self, step: &'static str, pods: &[&MadeUpPod]) {
@@ -217,37 +230,71 @@ impl Attempt {
             let change = RecordChange::Delete(Removal::Observed(Deletion::Deleted));
             operations.push(self.client.encode(&key, version, change).map_err(|error| error.to_string())?);
         }
-        let batched = operations.len() > 1;
-        Ok(self.client.write(TERM, operations, batched).await)
+        Ok(self.write(operations).await)
     }
 
-    /// Reads the record with `list` and `find`, and compares it with what was sent.
+    /// Writes as a controller does: once more if the client asks to wait for lists that lag.
+    async fn write(&self, operations: Vec<Encoded<MappedOperation>>) -> Result<Vec<Verdict>, Failure> {
+        let batched = operations.len() > 1;
+        let verdicts = self.client.write(TERM, operations.clone(), batched).await?;
+        let waits = |verdict: &Verdict| match verdict {
+            Verdict::Retry { after, .. } => *after,
+            _ => None,
+        };
+        let Some(after) = verdicts.iter().filter_map(waits).max().filter(|_| self.lag().is_some()) else {
+            return Ok(verdicts);
+        };
+        self.wait(after).await;
+        self.learn().await?;
+        self.client.write(TERM, operations, batched).await
+    }
+
+    /// For how long a list may not show what was written. None if it shows it at once.
+    fn lag(&self) -> Option<Duration> {
+        self.reader.target().list().map(|list| list.lag).filter(|lag| !lag.is_zero())
+    }
+
+    async fn wait(&self, time: Duration) {
+        tracing::info!(?time, "lists of the registry may lag; waiting");
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Reads the record with `list` and `find`, and compares it with what was sent. Where lists lag, it is read again.
     async fn read(&mut self, pod: &MadeUpPod, variant: u8) {
         let Ok(record) = self.rendered(pod, variant) else { return };
-        let listed = self.listed(&record).await;
+        let mut results = self.read_once(&record).await;
+        if let Some(lag) = self.lag().filter(|_| !results.iter().all(StepResult::is_good)) {
+            self.wait(lag).await;
+            results = self.read_once(&record).await;
+        }
+        self.results.append(&mut results);
+    }
+
+    async fn read_once(&mut self, record: &RenderedRecord) -> Vec<StepResult> {
+        let mut results = Vec::new();
+        let listed = self.listed(record).await;
         let held = held(listed.as_ref().ok().and_then(Option::as_ref).and_then(Option::as_ref));
-        match listed {
-            Ok(None) => {}
-            Ok(Some(None)) => {
-                let lag = self.reader.target().list().map(|list| list.lag).filter(|lag| !lag.is_zero());
-                let attempted = match lag {
-                    Some(lag) => Attempted::good(format!("the list does not show the record; it may lag by {lag:?}")),
-                    None => Attempted::failed("the list does not show the record with our mark".to_owned()),
-                };
-                self.add("list", attempted);
-            }
-            Ok(Some(Some(item))) => self.add("list", compared(self.reader.target(), &item, &record)),
-            Err(failure) => self.add("list", Attempted::of(Err(failure))),
-        }
-        match self.reader.find(&record.id, &held).await {
-            Ok(LookedUp::Unknown) => {}
-            Ok(LookedUp::Ours(item)) => self.add("find", compared(self.reader.target(), &item, &record)),
-            Ok(LookedUp::Nothing) => self.add("find", Attempted::failed("the record is not found".to_owned())),
-            Ok(LookedUp::Foreign(_)) => {
-                self.add("find", Attempted::failed("the record does not show our owner mark".to_owned()));
-            }
-            Err(failure) => self.add("find", Attempted::of(Err(failure))),
-        }
+        let attempted = match listed {
+            Ok(None) => None,
+            Ok(Some(None)) => Some(Attempted::failed("the list does not show the record with our mark".to_owned())),
+            Ok(Some(Some(item))) => Some(compared(self.reader.target(), &item, record)),
+            Err(failure) => Some(Attempted::of(Err(failure))),
+        };
+        let exchanges = self.new_exchanges();
+        results.extend(attempted.map(|attempted| StepResult { step: "list", attempted, exchanges }));
+        let attempted = match self.reader.find(&record.id, &held).await {
+            Ok(LookedUp::Unknown) => None,
+            Ok(LookedUp::Ours(item)) => Some(compared(self.reader.target(), &item, record)),
+            Ok(LookedUp::Nothing) => Some(Attempted::failed("the record is not found".to_owned())),
+            Ok(LookedUp::Foreign(_)) => Some(Attempted::failed("the record does not show our owner mark".to_owned())),
+            Err(failure) => Some(Attempted::of(Err(failure))),
+        };
+        let exchanges = self.new_exchanges();
+        results.extend(attempted.map(|attempted| StepResult { step: "find", attempted, exchanges }));
+        results
     }
 
     /// The record in the list. The outer `None` says that there is no list.
@@ -257,21 +304,29 @@ impl Attempt {
         Ok(Some(list.items.into_iter().find(|listed| listed.item.id.as_ref() == Some(&record.id))))
     }
 
-    /// Makes sure that no record is left.
+    /// Makes sure that no record is left. Where lists lag, they are read again.
     async fn read_deleted(&mut self, pod: &MadeUpPod) {
         let Ok(record) = self.rendered(pod, 1) else { return };
-        match self.listed(&record).await {
-            Ok(Some(Some(item))) if !item.item.gone => {
-                let lag = self.reader.target().list().is_some_and(|list| !list.lag.is_zero());
-                let what = "the list still shows the record";
-                let attempted = if lag { Attempted::good(what.to_owned()) } else { Attempted::failed(what.to_owned()) };
-                self.add("list", attempted);
-            }
-            Ok(Some(_)) => self.add("list", Attempted::good("the record is gone".to_owned())),
-            Ok(None) => {}
-            Err(failure) => self.add("list", Attempted::of(Err(failure))),
+        let mut listed = self.listed(&record).await;
+        if let Some(lag) = self.lag().filter(|_| shows(&listed)) {
+            self.wait(lag).await;
+            self.new_exchanges();
+            listed = self.listed(&record).await;
         }
+        let attempted = match listed {
+            Ok(None) => return,
+            Ok(_) if !shows(&listed) => Attempted::good("the record is gone".to_owned()),
+            Ok(_) => Attempted::failed("the list still shows the record".to_owned()),
+            Err(failure) => Attempted::of(Err(failure)),
+        };
+        self.add("list", attempted);
     }
+}
+
+/// Whether a list shows a record that counts.
+#[allow(clippy::option_option, reason = "no list is another thing than no record in it")]
+fn shows(listed: &Result<Option<Option<ListedItem>>, Failure>) -> bool {
+    matches!(listed, Ok(Some(Some(item))) if !item.item.gone)
 }
 
 /// What the registry says about the record, for `find`.

@@ -98,8 +98,10 @@ members! {
     pub struct LoginSpec("`auth.login`") {
         /// The path, joined to `url`.
         pub path: TemplateText = "path",
-        /// The body. Only here, templates can use `secret.NAME`.
+        /// The body. Only here and in the headers, templates can use `secret.NAME`.
         pub body: TemplateTree = "body",
+        /// The headers of this request. Those of the target are not sent with it.
+        pub headers: Entries<TemplateText> = "headers",
         /// The files that hold the secrets, by name.
         pub secrets: Entries<FilePath> = "secrets",
         /// How to read the token from the answer.

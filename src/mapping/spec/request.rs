@@ -1,7 +1,8 @@
 //! Requests, and how their answers are judged.
 
 use super::values::{
-    ByteSize, Count, Entries, Flag, Method, ReadingText, ReadingTree, StatusPatterns, TemplateText, TemplateTree,
+    ByteSize, Count, Entries, Flag, Method, QueryParameters, ReadingText, ReadingTree, StatusPatterns, TemplateText,
+    TemplateTree,
 };
 use crate::mapping::members::{members, names};
 
@@ -12,8 +13,8 @@ members! {
         pub method: Option<Method> = "method",
         /// The path, joined to `url` with one slash. Values of templates are percent-encoded.
         pub path: TemplateText = "path",
-        /// The query. Values of templates are percent-encoded.
-        pub query: Entries<TemplateText> = "query",
+        /// The query. A list repeats its parameter. Values of templates are percent-encoded.
+        pub query: QueryParameters = "query",
         /// Headers, which come on top of the target's.
         pub headers: Entries<TemplateText> = "headers",
         /// The body, sent as JSON. Default: the record's `body` in put, create and update, otherwise none.

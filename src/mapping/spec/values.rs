@@ -53,6 +53,10 @@ pub struct ReadingTree(pub Tree);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entries<T>(pub Vec<(Key, T)>);
 
+/// The parameters of a query. One with a list of values is repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryParameters(pub Entries<TemplateText>);
+
 /// A boolean whose default is false.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
@@ -378,6 +382,48 @@ impl<T: FromTree> FromTree for Entries<T> {
 
     fn schema() -> Value {
         json!({"type": "object", "additionalProperties": T::schema()})
+    }
+}
+
+impl Deref for QueryParameters {
+    type Target = Entries<TemplateText>;
+
+    fn deref(&self) -> &Entries<TemplateText> {
+        &self.0
+    }
+}
+
+impl FromTree for QueryParameters {
+    fn from_tree(tree: &Tree, errors: &mut Vec<Error>) -> Option<Self> {
+        let Node::Map(entries) = &tree.node else {
+            errors.push(wrong_kind(tree, "the value", "a map"));
+            return None;
+        };
+        let mut read = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            match &value.node {
+                // Without its parameter, a request may mean all records.
+                Node::List(values) if values.is_empty() => {
+                    errors.push(value.place.error("the list is empty", "write a text, or remove the parameter"));
+                    read.push(None);
+                }
+                Node::List(values) => {
+                    read.extend(values.iter().map(|value| Some((key.clone(), TemplateText::from_tree(value, errors)?))))
+                }
+                _ => read.push(TemplateText::from_tree(value, errors).map(|text| (key.clone(), text))),
+            }
+        }
+        read.into_iter().collect::<Option<_>>().map(|entries| Self(Entries(entries)))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(Entries(Vec::new())))
+    }
+
+    fn schema() -> Value {
+        let text = TemplateText::schema();
+        json!({"type": "object", "additionalProperties": {"anyOf": [
+            text, {"type": "array", "items": text, "minItems": 1}]}})
     }
 }
 

@@ -282,6 +282,16 @@ fn wrong_targets_are_errors_with_places() {
         (r#"put: {path: "x/{{ id }}", headers: {Authorization: a}}"#, "the client sets the header `Authorization`"),
         (r#"put: {path: "x/{{ id }}", headers: {"a b": a}}"#, "`a b` is not the name of a header"),
         (r#"delete: {path: x}"#, "`delete` does not say which record"),
+        (
+            r#"delete: {path: x, query: {filter: "id eq {{ id[:0] }}!"}}"#,
+            "`delete` is the same request for two records",
+        ),
+        (r#"delete: {path: "x/{{ id if false else 'all' }}"}"#, "`delete` is the same request for two records"),
+        ("find: {path: x, at: /0}\nitem: {id: /id}", "`find` is the same request for two records"),
+        (
+            "batch: [{path: x, delete: ['{{ id | length }}'], max: {records: 2}}]",
+            "`delete` of the batch is the same for two records",
+        ),
         (r#"delete: {path: "x/{{ pod.uid }}"}"#, "`delete` cannot use `pod`: the pod is gone"),
         (r#"id: "{{ cluster.id }}""#, "the id is the same for all pods"),
         (r#"mark: "me""#, "the mark does not contain `cluster.id`"),
@@ -318,6 +328,15 @@ fn request_without_its_filter_is_refused() {
         let error = delete(&target, "a", &held).unwrap_err().to_string();
         assert!(error.contains("the value of the query is empty"), "{error}");
     }
+}
+
+#[test]
+fn list_in_the_query_repeats_its_parameter() {
+    let target =
+        target(&small(r#"delete: {path: x, query: {"f[]": [a b, "{{ id }}", "{{ remote | default(omit) }}"], g: 1}}"#));
+    let url = delete(&target, "i", &Held { remote: Some(json!(7)), seen: None }).unwrap().url;
+    assert_eq!(url, "https://r.example/api/x?f%5B%5D=a%20b&f%5B%5D=i&f%5B%5D=7&g=1");
+    assert!(delete(&target, "i", &Held::default()).is_err(), "a filter is left out");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{RenderedRecord, Target, TermWords};
+use super::{RenderedRecord, Target, TermWords, one_record};
 use crate::{
     mapping::{
         place, record_words, samples,
@@ -28,6 +28,9 @@ pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Er
         trial.record(target, record, name, &term);
     }
     trial.others(target, &term);
+    if trial.errors.is_empty() {
+        trial.errors = one_record::check(target, &term);
+    }
     trial.errors
 }
 

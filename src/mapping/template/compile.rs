@@ -86,6 +86,7 @@ impl Compiler<'_> {
         text: &str,
     ) -> Option<(Compiled, Uses)> {
         let shown = values::shorten(text.trim(), 60);
+        let place = &place.of_part(text);
         let vars = self.vars;
         let variable = |name: &str| vars.index(name).map(|index| vars.words(index));
         let allowed =
@@ -174,7 +175,11 @@ impl Compiler<'_> {
         };
         let inner = words.and(WordSet::of(&[Word::It]));
         let no_omit = words.without(WordSet::of(&[Word::Omit]));
-        let source = items.text().and_then(|text| self.text(position, no_omit, &items.place, text));
+        let source = match items.text() {
+            // What is wrong with a template is reported once.
+            Some(text) => Some(self.text(position, no_omit, &items.place, text)?),
+            None => None,
+        };
         let value = self.template(position, inner, value);
         let key = match key.map(|key| (key, key.text())) {
             None => None,

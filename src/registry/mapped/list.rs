@@ -13,14 +13,19 @@ use super::{
 use crate::{
     mapping::{
         answer::Answer,
-        items::{ItemMark, RegistryItem},
+        differences::view_differences,
+        items::{ItemContent, ItemMark, RegistryItem},
         paging::{Error as ListError, ListReader},
         request::RenderedRequest,
+        values::shorten,
     },
     model::{digest::Fingerprint, uid::Uid},
     reconcile::outcome::Failure,
     registry::inventory::{InventoryItem, InventoryPage},
 };
+
+/// Characters of the names of members in a log line.
+const MEMBERS_SHOWN: usize = 300;
 
 /// A list that is being read.
 pub(super) struct ListInProgress {
@@ -70,7 +75,15 @@ impl TargetClient {
             let mut page = self.ours(&mut list, items).map_err(|error| self.unusable(&error))?;
             let Some(next) = next else {
                 self.end_doubles(&mut list, &mut page);
-                page.extend(self.records.lock().complete_list(list.begun, &list.keys));
+                let mut records = self.records.lock();
+                page.extend(records.complete_list(list.begun, &list.keys));
+                let further = records.differing.take_unexplained();
+                if further > 0 {
+                    tracing::warn!(
+                        records = further,
+                        "registry changes what is written; leaving the records as they are"
+                    );
+                }
                 return Ok(inventory_page(page, &mut list, None));
             };
             list.request = next;
@@ -130,12 +143,27 @@ impl TargetClient {
                 DoublePlace::Counts => list.keys.insert(key.clone()),
                 DoublePlace::Aside => continue,
                 DoublePlace::Repeated => {
-                    return Err(format!("the id {:?} is listed twice", crate::mapping::values::shorten(&id, 100)));
+                    return Err(format!("the id {:?} is listed twice", shorten(&id, 100)));
                 }
             };
-            page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key, fingerprint)));
+            let held = records.listed(&key, &id, &item);
+            if let Some(sent) = records.differing.take_settled(&key) {
+                self.report_settled(&id, &sent, &item);
+            }
+            page.extend(held.map(|fingerprint| (key, fingerprint)));
         }
         Ok(page)
+    }
+
+    /// Names the members of a record that the registry changes. Values of pods do not go into the log.
+    fn report_settled(&self, id: &str, sent: &Json, item: &RegistryItem) {
+        let members = match &item.content {
+            ItemContent::Body(found) => view_differences(&self.target.view(sent), found),
+            _ => Vec::new(),
+        };
+        let members: Vec<String> = members.into_iter().map(|difference| difference.pointer).collect();
+        let members = shorten(&members.join(" "), MEMBERS_SHOWN);
+        tracing::warn!(id, members, "registry changes what is written; leaving the record as it is");
     }
 
     /// The list showed all records: adds those that count only if there is no better one with their id.

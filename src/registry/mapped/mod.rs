@@ -11,7 +11,9 @@
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | What if a list has an id twice? | `doubles` |
+//! | What if the registry changes what is written? | `differing` |
 //! | How are records read for people, without the ability to write? | `reader` |
+//! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
@@ -22,6 +24,7 @@ mod auth;
 mod batch;
 pub mod carrier;
 mod delete;
+mod differing;
 mod doubles;
 mod find;
 mod judge;
@@ -34,6 +37,7 @@ mod records;
 mod secrets;
 mod table;
 mod transport;
+mod unlisted;
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,7 +83,7 @@ use crate::{
 const SEQUENCE_BITS: u32 = 22;
 
 /// What is sent for one record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum MappedOperation {
     Put(Box<RenderedRecord>),
     Delete(Removal),
@@ -172,7 +176,7 @@ impl TargetClient {
 
     /// The number of records that the registry returns otherwise than they were sent, and that are left so.
     pub fn settled(&self) -> usize {
-        self.records.lock().settled()
+        self.records.lock().differing.settled()
     }
 
     fn term(&self) -> TermWords {

@@ -12,6 +12,7 @@
 //! | a create had no clear answer | a second create would make a second record; one without any answer may still arrive |
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
 //! | lists lag, the registry assigns ids, and no list of this term is late enough | the leader before may have created it |
+//! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
 //! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
 //!
 //! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
@@ -39,6 +40,11 @@ use crate::{
 const WRITES_MAX: usize = 3;
 /// A record is parked when this many answers in a row did not meet the check.
 pub(super) const STRIKES_MAX: u8 = 3;
+
+const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list lacks it, so no second one is created; check \
+    `item.mark` and the query of `list`, or add `find`";
+const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
+    created; it may cut or change the mark";
 
 /// A record to be written.
 pub(super) struct Put<'a> {
@@ -91,7 +97,8 @@ impl TargetClient {
         lacks_words: bool,
     ) -> Result<bool, Stop> {
         self.unless_unshown(known)?;
-        let looks_up = self.target.find.is_some() && (lacks_words || self.is_looked_up_first(known));
+        self.unless_unlisted(put, known).await?;
+        let looks_up = self.target.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
         Ok(looks_up && self.look_up(put, known).await?)
     }
 
@@ -110,6 +117,29 @@ impl TargetClient {
         }
     }
 
+    /// A second record is not created if the registry does not show what it acknowledged.
+    async fn unless_unlisted(&self, put: &Put<'_>, known: &Knowledge) -> Result<(), Stop> {
+        if known.exists || !(self.creates() || self.assigns()) {
+            return Ok(());
+        }
+        if self.target.find.is_none() {
+            let is_doubtful = self.records.lock().unlisted.was_never_shown(put.key);
+            return if is_doubtful { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
+        }
+        let first = self.records.lock().unlisted.first().filter(|(key, _)| key != put.key).cloned();
+        let Some((key, id)) = first.filter(|_| self.assigns()) else { return Ok(()) };
+        let held = self.records.lock().knowledge(&key).held;
+        match self.find(&id, &held, &put.term).await? {
+            Lookup::Ours(item) => {
+                self.records.lock().learn(&key, &id, &item);
+                Ok(())
+            }
+            Lookup::Foreign => Err(Stop::rejected(OTHER_MARK)),
+            // It lags, or is deleted.
+            Lookup::Nothing | Lookup::Unknown => Ok(()),
+        }
+    }
+
     /// Whether the request cannot be rendered because the registry has not told a word that it uses.
     fn put_lacks_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
         let write = match &self.target.writes {
@@ -123,11 +153,18 @@ impl TargetClient {
         known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
     }
 
-    fn is_looked_up_first(&self, known: &Knowledge) -> bool {
+    /// Whether a record to be created may be there, although no list shows it.
+    fn may_be_unlisted(&self, key: &Uid, known: &Knowledge) -> bool {
+        let records = self.records.lock();
+        let may_hide = self.assigns() && records.unlisted.shows_none();
+        !known.exists && (may_hide || (self.creates() || self.assigns()) && records.unlisted.is_lacking(key))
+    }
+
+    fn is_looked_up_first(&self, key: &Uid, known: &Knowledge) -> bool {
         let may_be_foreign = self.target.may_meet_others() && !known.is_verified && !known.is_written;
         let may_be_held = self.target.list().is_none() && !known.is_verified;
         let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
-        known.is_uncertain || may_be_foreign || may_be_held || is_unshown
+        known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
     /// Whether the registry has no record proves nothing while a create may still arrive.

@@ -8,6 +8,7 @@
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
+//! | `unlisted` | records that were acknowledged and that the last list lacks | a list or a lookup shows them |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 
@@ -19,7 +20,11 @@ use std::{
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::table::{Fact, RecordTable, Row};
+use super::{
+    differing::DifferingRecords,
+    table::{Fact, RecordTable, Row},
+    unlisted::Unlisted,
+};
 use crate::{
     mapping::{
         items::RegistryItem,
@@ -47,16 +52,6 @@ struct Attempt {
     version: Version,
 }
 
-/// A record that the registry returns otherwise than it was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Differing {
-    sent: Fingerprint,
-    shown: Fingerprint,
-    /// Whether it was written again since.
-    rewritten: bool,
-    is_settled: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) table: RecordTable,
@@ -71,9 +66,10 @@ pub(super) struct Records {
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
-    differing: HashMap<Uid, Differing>,
+    pub(super) differing: DifferingRecords,
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
+    pub(super) unlisted: Unlisted,
     strikes: HashMap<Uid, u8>,
     attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
@@ -122,8 +118,9 @@ impl Records {
             recent: HashMap::new(),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
-            differing: HashMap::new(),
+            differing: DifferingRecords::default(),
             surplus: BTreeMap::new(),
+            unlisted: Unlisted::default(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
             is_listing: false,
@@ -132,7 +129,8 @@ impl Records {
 
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
-        self.differing.clear();
+        self.differing = DifferingRecords::default();
+        self.unlisted = Unlisted::default();
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -169,6 +167,7 @@ impl Records {
     /// The record was read, and is ours.
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
         self.uncertain.remove(key);
+        self.unlisted.shown(key);
         self.table.change(key, |row| {
             row.set_id(key, id);
             if item.remote.is_some() {
@@ -176,6 +175,7 @@ impl Records {
             }
             row.set_seen(item.seen.as_ref());
             row.set(Fact::Verified, true);
+            row.set(Fact::Shown, true);
             row.set(Fact::Exists, !item.gone);
         });
     }
@@ -188,6 +188,7 @@ impl Records {
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
+        self.unlisted.is_absent(key);
         self.table.remove(key);
     }
 
@@ -229,6 +230,7 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.missing.remove(key);
+        self.unlisted.acknowledged(key, &record.id);
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
             if answer.remote.is_some() {
@@ -240,11 +242,7 @@ impl Records {
             row.set(Fact::Written, true);
             row.set(Fact::Verified, true);
         });
-        match self.differing.get_mut(key) {
-            Some(differing) if differing.sent == record.fingerprint => differing.rewritten = true,
-            Some(_) => _ = self.differing.remove(key),
-            None => {}
-        }
+        self.differing.acknowledged(key, record.fingerprint, &record.body);
         self.remember(key, Some(record.fingerprint));
     }
 
@@ -259,6 +257,9 @@ impl Records {
     /// The record was looked up and is ours. `equal` is the record that it holds already, if it does. A list that lags
     /// may not show it yet.
     pub(super) fn found(&mut self, key: &Uid, id: &str, item: &RegistryItem, equal: Option<&RenderedRecord>) {
+        if self.unlisted.is_list_short(key) {
+            tracing::warn!(id, "the list lacks a record that `find` shows; check its query, its pages and the rights");
+        }
         self.learn(key, id, item);
         if let Some(record) = equal {
             self.found_equal(key, record);
@@ -296,11 +297,6 @@ impl Records {
         *strikes
     }
 
-    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
-    pub(super) fn settled(&self) -> usize {
-        self.differing.values().filter(|differing| differing.is_settled).count()
-    }
-
     fn remember(&mut self, key: &Uid, fingerprint: Option<Fingerprint>) {
         if self.lag.is_zero() && !self.is_listing {
             return;
@@ -330,6 +326,7 @@ impl Records {
     /// One of our records is in a list. Returns the fingerprint to report. None if it does not count as held.
     pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &RegistryItem) -> Option<Fingerprint> {
         self.missing.remove(key);
+        self.unlisted.shown(key);
         // The list may be older than this write, so that also the revision in it is out of date.
         if let Some(recent) = self.recent.get(key) {
             return recent.fingerprint;
@@ -341,34 +338,10 @@ impl Records {
         let held = self.table.get(key).and_then(Row::held);
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
-            Some(sent) if sent != shown => Some(self.differs(key, id, sent, shown)),
+            Some(sent) if sent != shown => Some(self.differing.listed(key, sent, shown)),
             _ => {
                 self.differing.remove(key);
                 Some(shown)
-            }
-        }
-    }
-
-    /// The registry shows another record than it acknowledged. The second time, after it was written again, that is left
-    /// so: otherwise each resync would write it.
-    fn differs(&mut self, key: &Uid, id: &str, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
-        match self.differing.get_mut(key) {
-            Some(known) if (known.sent, known.shown, known.rewritten) == (sent, shown, true) => {
-                if !std::mem::replace(&mut known.is_settled, true) {
-                    let (sent, came_back) = (format!("{sent:?}"), format!("{shown:?}"));
-                    tracing::warn!(
-                        id,
-                        sent,
-                        came_back,
-                        "registry changes what is written; leaving the record as it is"
-                    );
-                }
-                sent
-            }
-            _ => {
-                let differing = Differing { sent, shown, rewritten: false, is_settled: false };
-                self.differing.insert(key.clone(), differing);
-                shown
             }
         }
     }
@@ -389,20 +362,25 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, .. } = self;
+        let Self { table, missing, uncertain, unlisted, .. } = self;
+        unlisted.end_list(shown.is_empty());
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
                 return true;
             }
             // A list that lags may lack a record once.
             let held = row.held().filter(|_| !lag.is_zero() && row.has(Fact::Written));
-            let Some(fingerprint) = held else { return false };
-            let since = *missing.entry(key.clone()).or_insert(begun);
-            let is_awaited = begun.duration_since(since) < lag;
-            if is_awaited {
-                further.push((key.clone(), fingerprint));
+            if let Some(fingerprint) = held {
+                let since = *missing.entry(key.clone()).or_insert(begun);
+                if begun.duration_since(since) < lag {
+                    further.push((key.clone(), fingerprint));
+                    return true;
+                }
             }
-            is_awaited
+            if row.has(Fact::Exists) {
+                unlisted.lacks(key, row.has(Fact::Shown));
+            }
+            false
         });
         let table = &*table;
         missing.retain(|key, _| table.get(key).is_some());

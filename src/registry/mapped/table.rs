@@ -32,6 +32,8 @@ pub(super) enum Fact {
     Written = 4,
     /// The registry holds a record, to our knowledge.
     Exists = 8,
+    /// A list or a lookup showed the record to this process.
+    Shown = 16,
 }
 
 impl Row {

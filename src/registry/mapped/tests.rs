@@ -5,4 +5,5 @@ mod credentials;
 mod fake;
 mod lists;
 mod others;
+mod unlisted;
 mod writes;

@@ -1,6 +1,6 @@
 //! The commands that look at one target of a targets file.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -177,6 +177,38 @@ async fn try_says_if_no_update_was_tested() {
     let again = shown["steps"].as_array().unwrap().iter().find(|step| step["step"] == "put again").unwrap();
     let says = "the body does not change with the pod's state; an update was not tested";
     assert_eq!((code, &again["what"]), (0, &json!(says)), "{shown:#}");
+}
+
+#[tokio::test]
+async fn try_waits_for_lists_that_lag() {
+    let registry = RestRegistry::start().await;
+    registry.lags(Duration::from_millis(300));
+    let members = r#"    limits: {timeout: 500ms}
+    put: null
+    body: {uid: "{{ id }}"}
+    create: {path: machines, remote: /id}
+    update: {path: "machines/{{ remote }}"}
+    delete: {path: "machines/{{ remote }}"}
+    find: {path: machines, query: {uid: "{{ id }}"}, at: /results/0}
+    list: {path: machines, query: {size: "100"}, items: /results, next: {url: /next}, lag: 400ms}
+    item: {id: /uid, remote: /id}
+"#;
+    let (_folder, file) = targets_file(&registry.url, members);
+    let command = ["targets", "try", "systems", "--yes", "--targets", &file];
+    let (code, shown) = run_json(&command).await;
+    let says: Vec<&str> = shown["steps"].as_array().unwrap().iter().filter_map(|step| step["what"].as_str()).collect();
+    let equal = "it equals what was sent";
+    assert_eq!(
+        (code, says),
+        (0, vec!["", "", equal, equal, "", equal, equal, "", "", "the record is gone"]),
+        "{shown:#}"
+    );
+    assert!(registry.machines().is_empty());
+    // It lags for longer than the file says.
+    registry.lags(Duration::from_secs(60));
+    let (code, shown) = run_json(&command).await;
+    assert!(code == 1 && shown.to_string().contains("the list does not show the record"), "{shown:#}");
+    assert!(registry.machines().is_empty(), "the record is deleted after a failure too");
 }
 
 /// Records of pods that `select` excludes need not render.

@@ -8,6 +8,7 @@ mod journal;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -44,6 +45,10 @@ struct Contents {
     token: Option<String>,
     /// Whether texts are stored in capitals.
     shouts: bool,
+    /// For how long requests that read machines do not show what was written.
+    lag: Duration,
+    /// The machines after each change.
+    past: Vec<(Instant, Records)>,
     /// Why records are refused.
     refusal: Option<&'static str>,
     journal: Journal,
@@ -90,6 +95,11 @@ impl RestRegistry {
     /// From now on, texts are stored in capitals.
     pub(crate) fn shouts(&self) {
         self.contents.lock().shouts = true;
+    }
+
+    /// From now on, requests that read machines show them as they were this time before.
+    pub(crate) fn lags(&self, lag: Duration) {
+        self.contents.lock().lag = lag;
     }
 
     /// From now on, records are refused with status 422.
@@ -173,7 +183,20 @@ impl Contents {
         self.assigned += 1;
         record["id"] = self.assigned.into();
         self.machines.insert(self.assigned.to_string(), record.clone());
+        self.note();
         record
+    }
+
+    fn note(&mut self) {
+        self.past.push((Instant::now(), self.machines.clone()));
+    }
+
+    fn machines_shown(&self) -> Records {
+        if self.lag.is_zero() {
+            return self.machines.clone();
+        }
+        let shown = self.past.iter().rev().find(|(at, _)| at.elapsed() >= self.lag);
+        shown.map(|(_, machines)| machines.clone()).unwrap_or_default()
     }
 
     fn create(&mut self, record: Value) -> Value {
@@ -192,6 +215,7 @@ impl Contents {
             record[name] = value.clone();
         }
         let (record, changed) = (record.clone(), *record != before);
+        self.note();
         self.journal.wrote(&format!("machine {}", record["uid"]), changed);
         Some(record)
     }
@@ -242,7 +266,7 @@ async fn list_systems(State(contents): State<Shared>, Query(query): Query<HashMa
 }
 
 async fn list_machines(State(contents): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
-    list("machines", &contents.lock().machines, &query)
+    list("machines", &contents.lock().machines_shown(), &query)
 }
 
 async fn find(State(contents): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, StatusCode> {
@@ -289,6 +313,7 @@ async fn delete_system(State(contents): State<Shared>, Path(id): Path<String>, h
 async fn delete_machine(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> StatusCode {
     let mut contents = contents.lock();
     let removed = contents.machines.remove(&id);
+    contents.note();
     deleted(&mut contents, removed, &headers)
 }
 

@@ -1,7 +1,5 @@
 //! Two made-up records in one batch: written, read and deleted.
 
-use tokio_util::sync::CancellationToken;
-
 use super::{Attempt, made_up::MadeUpPod, outcome::Attempted};
 use crate::{mapping::batch::BatchRequest, reconcile::outcome::Failure, registry::Registry as _};
 
@@ -10,7 +8,7 @@ const PAGE: usize = 1_000;
 
 impl Attempt {
     /// Does nothing if the target has no batch. The records are deleted also after a failure.
-    pub(super) async fn run_batches(&mut self, one: &MadeUpPod, other: &MadeUpPod, stop: &CancellationToken) {
+    pub(super) async fn run_batches(&mut self, one: &MadeUpPod, other: &MadeUpPod) {
         let batches = &self.reader.target().batches;
         let (puts, deletes) = (batches.iter().any(BatchRequest::puts), batches.iter().any(BatchRequest::deletes));
         if !puts && !deletes {
@@ -18,7 +16,7 @@ impl Attempt {
         }
         self.put(if puts { "batch put" } else { "put two" }, &[(one, 1), (other, 1)]).await;
         for pod in [one, other] {
-            if self.goes_on(stop) {
+            if self.goes_on() {
                 self.read(pod, 1).await;
             }
         }
@@ -32,7 +30,7 @@ impl Attempt {
     }
 
     /// The client reads all records, if the registry can list them.
-    async fn learn(&self) -> Result<(), Failure> {
+    pub(super) async fn learn(&self) -> Result<(), Failure> {
         if self.reader.target().list().is_none() {
             return Ok(());
         }

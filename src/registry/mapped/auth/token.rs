@@ -134,7 +134,7 @@ impl Oauth2 {
             refused if matches!(refused.status, 400 | 401) => self.send(connection, true).await?,
             answer => answer,
         };
-        refused(&answer, "auth.oauth2.tokenUrl")?;
+        refused(&answer, "auth.oauth2.tokenUrl", &[self.secret.text()])?;
         let TokenAnswer { access_token, expires_in } = serde_json::from_slice(&answer.body)
             .map_err(|_| Failure::Broken("the token endpoint's answer has no access_token".to_owned()))?;
         let seconds = expires_in.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
@@ -177,44 +177,56 @@ async fn ask_login(
         sent = sent.header(name, value);
     }
     let answer = connection.send(sent.body(request.body.unwrap_or_default()), ANSWER).await?;
-    refused(&answer, "auth.login")?;
+    let secrets: Vec<SecretString> = texts.into_iter().map(|(_, text)| text).collect();
+    refused(&answer, "auth.login", &secrets)?;
     let answer = Answer::new(answer.status, [], &answer.body);
     let token = login.token(&answer);
-    let token =
-        token.ok_or_else(|| Failure::Broken(without_token(&answer, texts.into_iter().map(|(_, text)| text))))?;
+    let token = token.ok_or_else(|| {
+        let says = without_token(&answer, &secrets);
+        Failure::Broken(format!("the answer to auth.login has no token where `token` reads it: {says}"))
+    })?;
     Ok((token.text.into(), token.lifetime.map(Duration::from_secs)))
 }
 
 /// What an answer without a token says instead. A token may be somewhere else in it, so only its errors are shown.
-fn without_token(answer: &Answer, secrets: impl Iterator<Item = SecretString>) -> String {
-    let secrets: Vec<SecretString> = secrets.collect();
-    let shown = |text: &str| shorten(&redact(text, &secrets), SHOWN);
-    let says = match (answer.json(), answer.not_json()) {
+fn without_token(answer: &Answer, secrets: &[SecretString]) -> String {
+    match (answer.json(), answer.not_json()) {
         (None, cause) => format!("it is not JSON: {}", cause.unwrap_or_default()),
-        (Some(Json::Object(members)), _) => {
-            let errors: Map<String, Json> = members
-                .iter()
-                .filter(|(name, member)| ERRORS.contains(&name.as_str()) && !member.is_null())
-                .map(|(name, member)| (name.clone(), member.clone()))
-                .collect();
-            if errors.is_empty() {
-                let names: Vec<&str> = members.keys().map(String::as_str).collect();
-                format!("its members are {}", shown(&names.join(", ")))
-            } else {
-                shown(&Json::Object(errors).to_string())
-            }
-        }
+        (Some(Json::Object(members)), _) => errors_in(members, secrets).unwrap_or_else(|| {
+            let names: Vec<&str> = members.keys().map(String::as_str).collect();
+            format!("its members are {}", shown(&names.join(", "), secrets))
+        }),
         (Some(_), _) => "it is no map".to_owned(),
-    };
-    format!("the answer to auth.login has no token where `token` reads it: {says}")
+    }
 }
 
-fn refused(answer: &HttpAnswer, setting: &str) -> Result<(), Failure> {
+/// The members of an answer that say what is wrong.
+fn errors_in(members: &Map<String, Json>, secrets: &[SecretString]) -> Option<String> {
+    let errors: Map<String, Json> = members
+        .iter()
+        .filter(|(name, member)| ERRORS.contains(&name.as_str()) && !member.is_null())
+        .map(|(name, member)| (name.clone(), member.clone()))
+        .collect();
+    (!errors.is_empty()).then(|| shown(&Json::Object(errors).to_string(), secrets))
+}
+
+fn shown(text: &str, secrets: &[SecretString]) -> String {
+    shorten(&redact(text, secrets), SHOWN)
+}
+
+fn refused(answer: &HttpAnswer, setting: &str, secrets: &[SecretString]) -> Result<(), Failure> {
     let status = answer.status;
     match status {
         200..=299 => Ok(()),
         400..=407 => {
-            let detail = format!("no token was issued; check the secrets of {setting}");
+            let says = match serde_json::from_slice(&answer.body) {
+                Ok(Json::Object(members)) => errors_in(&members, secrets),
+                // GLPI answers with a code and a text.
+                Ok(Json::Array(texts)) => Some(shown(&Json::Array(texts).to_string(), secrets)),
+                _ => None,
+            };
+            let says = says.map(|says| format!(": {says}")).unwrap_or_default();
+            let detail = format!("no token was issued{says}; check the secrets and the request of {setting}");
             Err(Failure::Unauthorized { status, detail, named: true })
         }
         429 | 503 => Err(Failure::Throttled { status, after: answer.retry_after }),

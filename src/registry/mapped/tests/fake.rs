@@ -345,7 +345,9 @@ impl Contents {
         let wanted = |record: &Json| {
             query.iter().all(|(name, value)| ["page"].contains(&name.as_str()) || record[name] == value.as_str())
         };
-        let shown = self.records.iter().filter(|(id, record)| wanted(record) && !self.hidden.contains(*id));
+        let is_lookup = query.contains_key("uid");
+        let is_shown = |id: &String| is_lookup || !self.hidden.contains(id);
+        let shown = self.records.iter().filter(|(id, record)| wanted(record) && is_shown(id));
         let all: Vec<Json> = shown.map(|(_, record)| record.clone()).collect();
         let start: usize = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
         let results: Vec<Json> = all.iter().skip(start).take(self.page_size).cloned().collect();
