@@ -27,7 +27,7 @@ use crate::{
 /// Reads the records of one target.
 pub struct TargetReader {
     target: Target,
-    transport: TargetTransport,
+    pub(super) transport: TargetTransport,
     term: TermWords,
 }
 
@@ -189,7 +189,7 @@ impl ListedItem {
     }
 }
 
-fn reason(refusal: LookupRefusal) -> Failure {
+pub(super) fn reason(refusal: LookupRefusal) -> Failure {
     let stop = match refusal {
         LookupRefusal::Forbidden(reason) => return judge::unauthorized(403, &reason),
         LookupRefusal::Stop(stop) => stop,
