@@ -12,6 +12,7 @@ use super::{
     conformance::ConformanceSettings,
     files,
     inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings},
+    orders::{AdoptSettings, PurgeSettings},
     refusal::{Checked, origin, refuse},
     targets::{OwnerSettings, TargetsSettings},
     values::{self, LeaseName},
@@ -58,6 +59,12 @@ pub enum Command {
     /// Test whether a registry follows protocol v1. Writes under a cluster id of its own, and removes these records at
     /// the end. Exits with code 1 if a must is broken.
     Conformance(Box<ConformanceSettings>),
+    /// Delete all records of this cluster id and owner from one registry. Shows them first, and asks. Stop the controller
+    /// before.
+    Purge(Box<PurgeSettings>),
+    /// Take over records of one registry that people or other tools made, as the records of our pods. Shows them first, and
+    /// asks. Stop the controller before.
+    Adopt(Box<AdoptSettings>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -318,6 +325,8 @@ impl Command {
             Self::Check(settings) => &settings.log,
             Self::Explain(settings) => &settings.log,
             Self::Conformance(settings) => &settings.log,
+            Self::Purge(settings) => &settings.log,
+            Self::Adopt(settings) => &settings.log,
         };
         log.log_format
     }
@@ -338,6 +347,11 @@ impl Command {
             Self::Plan(settings) => settings.check(matches),
             Self::Check(settings) => settings.check(matches),
             Self::Explain(settings) => settings.registries.check(matches),
+            Self::Purge(settings) => settings.registry.connection.check(matches),
+            Self::Adopt(settings) => {
+                settings.registry.connection.check(matches)?;
+                settings.scope.check(matches)
+            }
             Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) | Self::Conformance(_) => Ok(()),
         }
     }

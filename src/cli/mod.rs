@@ -8,6 +8,7 @@ pub mod conformance;
 mod files;
 pub mod flags;
 pub mod inspect;
+pub mod orders;
 pub mod page;
 mod refusal;
 pub mod targets;

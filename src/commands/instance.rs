@@ -4,7 +4,7 @@
 //! that of the pod. PLACE is a hash of the machine's boot and of the network namespace. A container that restarts in
 //! its pod keeps PLACE; a pod of the same name in a copy of the cluster has another one.
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use crate::model::digest::Digest;
 
@@ -14,6 +14,12 @@ pub(super) fn name(given: Option<&str>) -> String {
     // An unknown place equals no other place.
     let place = place().unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
     format!("{name}:{place}-{}-{:08x}", std::process::id(), fastrand::u32(..))
+}
+
+/// Seconds since 1970. Without sessions, epochs begin there: they have to grow over restarts, and no earlier one is
+/// stored.
+pub(super) fn started_at() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }
 
 fn place() -> Option<String> {

@@ -24,6 +24,7 @@
 //! | its errors | a variant of [`Error`], and `Error::exit_code` if a setting is to blame |
 //! | its documentation | the generated `docs/settings.md`, the README and the change log |
 
+mod adopt;
 mod approve;
 mod check;
 mod conformance;
@@ -31,9 +32,12 @@ mod demo;
 mod explain;
 mod informers;
 mod instance;
+mod lease;
 mod output;
 mod owner;
 mod plan;
+mod purge;
+mod question;
 mod registry;
 mod registry_reader;
 mod report;
@@ -132,6 +136,24 @@ pub enum Error {
     /// An essential task panicked: a defect.
     #[error("the task {name:?} failed: {source}; please report this defect")]
     TaskFailed { name: &'static str, source: tokio::task::JoinError },
+    /// Several targets are described, and the command is for one.
+    #[error("name one of the targets in the file: {0}")]
+    WhichTarget(String),
+    /// A controller or another command holds the Lease.
+    #[error(
+        "another process holds the Lease {lease}; stop the controller first, such as with \
+         kubectl scale deployment/NAME --replicas=0, and run the command again"
+    )]
+    Led { lease: String },
+    /// Another writer took over the session of the registry.
+    #[error("another process writes to the registry for this cluster id and owner; stop the controller first")]
+    OtherWriter,
+    /// The absence guard wants to delete records that were not shown.
+    #[error("the registry holds more records than were shown; run the command again")]
+    MoreThanShown,
+    /// The answer on standard input cannot be read.
+    #[error("cannot read standard input: {0}; use --yes")]
+    Input(#[source] std::io::Error),
     /// A signal ended a command that only reads.
     #[error("interrupted; nothing was changed")]
     Stopped,
@@ -153,6 +175,7 @@ impl Error {
             Self::Conformance(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
+            Self::WhichTarget(_) => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }
@@ -230,6 +253,8 @@ fn name_of(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Explain(_) => "explain",
         Command::Conformance(_) => "conformance",
+        Command::Purge(_) => "purge",
+        Command::Adopt(_) => "adopt",
     }
 }
 
@@ -287,6 +312,9 @@ async fn execute(
             stop.run_until_cancelled(approve::run(settings, environment)).await.unwrap_or(Err(Error::Interrupted))
         }
         Command::Targets(settings) => return targets::run(*settings, environment, stop).await,
+        // Requests that are in flight at a signal are awaited.
+        Command::Purge(settings) => return purge::run(*settings, environment, stop).await,
+        Command::Adopt(settings) => return adopt::run(*settings, environment, stop).await,
         // Its records are removed also after a signal.
         Command::Conformance(settings) => return conformance::run(*settings, stop).await,
         Command::Check(settings) => {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cli::inspect::RegistriesSettings,
-    mapping::load::LoadedTarget,
+    mapping::{load::LoadedTarget, spec::TargetSpec},
     model::ids::RecordOwner,
     registry::{
         client::{Config, reader::V1Reader},
@@ -80,5 +80,12 @@ impl RegistryReader {
         }
         let reader = TargetReader::new(target, connection, login, timeout, None);
         reader.map(|reader| Self::Mapped(Box::new(reader))).map_err(unusable)
+    }
+
+    /// The reader of a registry that a file describes.
+    pub(super) fn of_spec(spec: &TargetSpec, owner: &RecordOwner, timeout: Duration) -> Result<TargetReader, Error> {
+        let (target, login) = target_settings::compile(spec, owner).map_err(Error::Targets)?;
+        let unusable = |source| Error::Target { name: spec.connection.name.text.clone(), source };
+        TargetReader::new(target, &spec.connection, login, timeout, None).map_err(unusable)
     }
 }

@@ -6,33 +6,27 @@ mod pod_page;
 mod recording;
 pub(super) mod targets;
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
     informers::{self, InformerParts, Watching},
-    instance, owner,
+    instance,
+    lease::{self, Candidate},
+    owner,
     status::StatusPage,
     target_settings::{TargetConnection, TargetSettings},
     tasks::Tasks,
 };
 use crate::{
     admin::{self, Pages},
-    cli::{
-        flags::{ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RunSettings},
-        values::LeaseName,
-    },
+    cli::flags::{ElectionSettings, HoldSettings, IdentitySettings, RecordSettings, RunSettings},
     clock::Clock,
     controller::{
         self,
@@ -44,7 +38,7 @@ use crate::{
         self,
         client::{ClusterConnection, PodSelection},
         kubeconfig::Environment,
-        lease::{LeaseClient, LeaseRef, approvals::Approvals, elector::Elector},
+        lease::{LeaseClient, approvals::Approvals},
     },
     listen,
     model::ids::RecordOwner,
@@ -54,7 +48,6 @@ use crate::{
             check::{Check, CheckResult},
             hold::HoldId,
         },
-        election::Leadership,
         notices::Reminder,
         retry,
         status::ControllerStatus,
@@ -257,7 +250,10 @@ impl Controller {
             targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
         let registries = connected.collect::<Result<Vec<TargetConnection>, Error>>()?;
         let statuses = fan_out::status(&targets, tasks);
-        let (leadership, mut lease) = self.lease(&instance, clock, statuses.clone(), metrics.clone());
+        let names = self.targets.iter().map(|target| target.name).collect();
+        let candidate = Candidate { instance: &instance, targets: names, clock, metrics: metrics.clone() };
+        let leases = self.election.lease.clone().map(|lease| LeaseClient::new(self.cluster.client(), lease.into()));
+        let (leadership, mut lease) = lease::stand(leases, self.election.lease_duration, candidate, statuses.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
             rule: owner::rule(&owner, &self.record),
@@ -332,27 +328,6 @@ impl Controller {
         (check, check_results)
     }
 
-    /// Starts the leader election. Without a Lease, this process always leads.
-    fn lease(
-        &self,
-        instance: &str,
-        clock: Clock,
-        controller_status: watch::Receiver<ControllerStatus>,
-        metrics: Metrics,
-    ) -> (watch::Receiver<Leadership>, Lease) {
-        let ElectionSettings { lease, lease_duration, .. } = &self.election;
-        let over = CancellationToken::new();
-        let Some(LeaseName { namespace, name }) = lease.clone() else {
-            return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
-        };
-        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
-        let (me, targets) = (instance.to_owned(), self.targets.iter().map(|target| target.name).collect());
-        let (elector, leadership) =
-            Elector::new(leases, me, targets, *lease_duration, clock, controller_status, metrics);
-        let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
-        (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
-    }
-
     /// Publishes the holds of all targets. Returns a receiver of approvals per target.
     fn approvals(
         &self,
@@ -362,14 +337,14 @@ impl Controller {
         tasks: &mut Tasks,
     ) -> Vec<mpsc::Receiver<HoldId>> {
         let (approval, approvals) = fan_out::approvals(targets, tasks);
-        let Some(LeaseName { namespace, name }) = self.holds.approval_lease.clone() else {
+        let Some(lease) = self.holds.approval_lease.clone() else {
             tracing::info!(
                 "no Lease is set for approvals; held deletions cannot be approved. \
                  The command run has --approval-lease and --lease"
             );
             return approvals;
         };
-        let leases = LeaseClient::new(self.cluster.client(), LeaseRef { namespace, name });
+        let leases = LeaseClient::new(self.cluster.client(), lease.into());
         let publisher = Approvals { leases, instance: instance.to_owned() };
         tasks.spawn("approvals", async move {
             publisher.run(statuses, approval).await;
@@ -399,38 +374,8 @@ impl Controller {
                 true => ScopeChangePolicy::Hold,
                 false => ScopeChangePolicy::Release,
             },
-            // Seconds since 1970: epochs have to grow over restarts, and no earlier one is stored.
-            start_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
+            start_epoch: instance::started_at(),
             seed: fastrand::u64(..),
-        }
-    }
-}
-
-/// The task of the leader election, if there is a Lease. It outlives the event loop, because the Lease may be released
-/// only after the last write.
-struct Lease {
-    over: CancellationToken,
-    task: Option<AbortOnDropHandle<()>>,
-}
-
-impl Lease {
-    /// Waits until the task ends, which is a defect unless `over` is cancelled.
-    async fn ended(&mut self) -> Error {
-        match &mut self.task {
-            None => std::future::pending().await,
-            Some(task) => match task.await {
-                Ok(()) => Error::TaskEnded("lease"),
-                Err(source) => Error::TaskFailed { name: "lease", source },
-            },
-        }
-    }
-
-    /// Releases the Lease if this process holds it, and waits until that is done.
-    async fn release(mut self) {
-        self.over.cancel();
-        if self.task.is_some() {
-            let Error::TaskFailed { source, .. } = self.ended().await else { return };
-            tracing::warn!(%source, "lease not released; it expires");
         }
     }
 }

@@ -135,6 +135,20 @@ impl TargetSettings {
     }
 }
 
+/// The only target, or the one with this name.
+pub(super) fn choose(mut targets: Vec<TargetSettings>, name: Option<&str>) -> Result<TargetSettings, Error> {
+    let known = targets.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    let at = match name {
+        None if targets.len() == 1 => Some(0),
+        None => return Err(Error::WhichTarget(known)),
+        Some(name) => targets.iter().position(|target| target.name == name),
+    };
+    match at {
+        Some(at) => Ok(targets.swap_remove(at)),
+        None => Err(Error::NoSuchTarget { name: name.unwrap_or_default().to_owned(), known }),
+    }
+}
+
 /// The cluster's identity is not known at the start. Whatever is wrong in a template is wrong for every cluster.
 pub(super) fn stand_in() -> RecordOwner {
     let [cluster_id, cluster_name, owner] = ["cluster-id", "cluster-name", "owner"].map(str::to_owned);

@@ -161,6 +161,12 @@ impl ItemReading {
         self.body.as_ref().is_some_and(|body| body.is_whole)
     }
 
+    /// The mark in a record, if it has one that can be read.
+    pub fn mark_of(&self, item: &Json, answer: &Answer, scope: &Scope) -> Option<String> {
+        let scope = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        self.mark.as_ref()?.text(Some(item), scope).ok().flatten()
+    }
+
     /// Reads a record of an answer. `scope` holds the words of the term, `mark` is our mark.
     ///
     /// A template that cannot be rendered counts as a missing value. A record whose mark is missing is foreign.

@@ -37,6 +37,7 @@ pub enum RequestPurpose {
     Update,
     Delete,
     Find,
+    Adopt,
     List,
     Batch,
     PrepareFind,

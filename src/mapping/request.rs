@@ -180,7 +180,11 @@ impl RequestTemplate {
     fn needs_filters(&self) -> bool {
         matches!(
             self.purpose,
-            RequestPurpose::Delete | RequestPurpose::Find | RequestPurpose::Update | RequestPurpose::PrepareFind
+            RequestPurpose::Delete
+                | RequestPurpose::Find
+                | RequestPurpose::Adopt
+                | RequestPurpose::Update
+                | RequestPurpose::PrepareFind
         )
     }
 
@@ -209,6 +213,7 @@ fn position(purpose: RequestPurpose) -> Position {
         RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => Position::Write,
         RequestPurpose::Delete => Position::Delete,
         RequestPurpose::Find => Position::Find,
+        RequestPurpose::Adopt => Position::Adopt,
         RequestPurpose::List => Position::List,
         RequestPurpose::Batch => Position::Batch,
         RequestPurpose::PrepareFind | RequestPurpose::PrepareCreate => Position::Prepare,
@@ -221,7 +226,7 @@ fn default_method(purpose: RequestPurpose) -> &'static str {
         RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate => "POST",
         RequestPurpose::Update => "PATCH",
         RequestPurpose::Delete => "DELETE",
-        RequestPurpose::Find | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",
+        RequestPurpose::Find | RequestPurpose::Adopt | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",
     }
 }
 

@@ -88,6 +88,9 @@ members! {
         pub list: Option<ListSpec> = "list",
         /// Reads one record. Default method: GET.
         pub find: Option<FindSpec> = "find",
+        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
+        /// record under the id that the pod's record would have. Default method: GET.
+        pub adopt: Option<FindSpec> = "adopt",
         /// How to read one record from `list` and `find`.
         pub item: Option<ItemSpec> = "item",
         /// Bulk requests.
@@ -133,7 +136,8 @@ impl RecordsSpec {
     /// All requests of the target.
     pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
         let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
-        let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
+        let finds = self.find.iter().chain(&self.adopt).map(|find| &find.request);
+        let reads = self.list.iter().map(|list| &list.request).chain(finds);
         let prepared = self.prepare.iter().flat_map(|prepare| {
             let find = prepare.find.iter().map(|find| &find.request);
             find.chain(prepare.create.iter().map(|create| &create.request))

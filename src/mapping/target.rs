@@ -55,6 +55,8 @@ pub struct Target {
     pub writes: Writes,
     pub delete: Option<RequestTemplate>,
     pub find: Option<FindRequest>,
+    /// Finds what may be taken over for a pod. `None`: `find` does.
+    pub adopt: Option<FindRequest>,
     list: Option<ListRequest>,
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
@@ -285,6 +287,19 @@ impl Target {
         let mut words = held.words();
         words.push((Word::Id, Value::from(id)));
         term.0.with(words)
+    }
+
+    /// The words of a request that finds the record of others for a pod.
+    pub fn adopt_scope(&self, record: &RenderedRecord) -> Scope {
+        match self.needed.has(Word::Body) {
+            true => record.scope.with(vec![(Word::Body, values::of_json(&record.body))]),
+            false => record.scope.clone(),
+        }
+    }
+
+    /// The owner mark of a record, whose ever it is.
+    pub fn read_mark(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<String> {
+        self.item.as_ref().and_then(|reading| reading.mark_of(item, answer, &term.0))
     }
 
     /// Begins to read all records. `None` if the registry cannot list them.

@@ -8,6 +8,7 @@
 //! | `put`, `create`, `update`, `put` of a batch | those of `body`, `body remote seen change term` |
 //! | `delete`, `delete` of a batch | `id remote seen mark owner cluster term change removal prepared vars omit` |
 //! | `find` | those of `delete` without `change` and `removal` |
+//! | `adopt` | those of `body`, `body term` |
 //! | `list` | `mark owner cluster term prepared vars omit page` |
 //! | a batch's own request | `mark owner cluster term prepared vars omit operations` |
 //! | `prepare` | `mark owner cluster term prepared vars omit` |
@@ -253,6 +254,7 @@ pub enum Position {
     Write,
     Delete,
     Find,
+    Adopt,
     List,
     /// A batch's own request.
     Batch,
@@ -283,6 +285,7 @@ impl Position {
             Self::Write => BODY.and(WordSet::of(&[Body, Remote, Seen, Change, Term])),
             Self::Delete => FIND.and(WordSet::of(&[Change, Removal])),
             Self::Find => FIND,
+            Self::Adopt => BODY.and(WordSet::of(&[Body, Term])),
             Self::List => TERM.and(WordSet::of(&[Page, Omit])),
             Self::Batch => TERM.and(WordSet::of(&[Operations, Omit])),
             Self::Prepare => TERM.and(OMIT),
@@ -305,6 +308,7 @@ impl Position {
             Self::Write => "a request that writes",
             Self::Delete => "`delete`",
             Self::Find => "`find`",
+            Self::Adopt => "`adopt`",
             Self::List => "`list`",
             Self::Batch => "a batch's own request",
             Self::Prepare => "`prepare`",

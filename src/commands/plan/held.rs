@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// The records of one registry.
-pub(super) enum HeldRecords {
+pub(in crate::commands) enum HeldRecords {
     V1 { reader: Box<V1Reader>, items: HashMap<Uid, Fingerprint> },
     Mapped { reader: Box<TargetReader>, items: HashMap<Uid, ListedItem>, missing: Vec<String> },
 }
 
 impl HeldRecords {
-    pub(super) async fn read(reader: RegistryReader) -> Result<Self, NoPlan> {
+    pub(in crate::commands) async fn read(reader: RegistryReader) -> Result<Self, NoPlan> {
         let read = Self::listed(reader).await.map_err(|failure| NoPlan::Failed(failure.to_string()))?;
         read.ok_or(NoPlan::NotListed)
     }
@@ -54,7 +54,7 @@ impl HeldRecords {
     }
 
     /// The records that are certainly ours, with their ids.
-    pub(super) fn of_ours(&self) -> Vec<(&Uid, String)> {
+    pub(in crate::commands) fn of_ours(&self) -> Vec<(&Uid, String)> {
         match self {
             Self::V1 { items, .. } => items.keys().map(|key| (key, key.to_string())).collect(),
             Self::Mapped { reader, items, .. } => {

@@ -85,8 +85,6 @@ fn shipped_examples_are_accepted() {
         include_str!("../../../docs/targets/cloudevents.yaml"),
         include_str!("../../../docs/targets/couchdb.yaml"),
         include_str!("../../../docs/targets/nautobot.yaml"),
-        include_str!("../../../docs/targets/port.yaml"),
-        include_str!("../../../docs/targets/servicenow.yaml"),
         include_str!("../../../docs/targets/zabbix.yaml"),
     ];
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };

@@ -58,6 +58,11 @@ fn mark(records: &RecordsSpec, errors: &mut Vec<Error>) {
 }
 
 fn reads(records: &RecordsSpec, errors: &mut Vec<Error>) {
+    if let (Some(adopt), None) = (&records.adopt, &records.update) {
+        // `put` would make a record of its own beside the one that was found.
+        let what = "`adopt` finds records under ids of others, and the target has no `update`";
+        errors.push(adopt.place.error(what, "remove `adopt`, or use `create` and `update` with `remote`"));
+    }
     let reader = records.list.as_ref().map(|list| &list.place).or(records.find.as_ref().map(|find| &find.place));
     match (&records.item, reader) {
         (None, Some(place)) => errors.push(place.error("nothing says how to read a record", "add `item`")),

@@ -24,6 +24,14 @@ names! {
         Skydns = "skydns",
         /// Services in Consul's catalog.
         Consul = "consul",
+        /// Documents in an index of Elasticsearch or OpenSearch.
+        Elasticsearch = "elasticsearch",
+        /// Entities in Port.
+        Port = "port",
+        /// Rows of a table that PostgREST serves.
+        Postgrest = "postgrest",
+        /// Configuration items in ServiceNow.
+        Servicenow = "servicenow",
     }
 }
 

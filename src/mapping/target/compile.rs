@@ -54,6 +54,9 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let find = optional(records.find.as_ref(), |spec| {
         FindRequest::compile(spec, RequestPurpose::Find, &shared, &mut compiler)
     });
+    let adopt = optional(records.adopt.as_ref(), |spec| {
+        FindRequest::compile(spec, RequestPurpose::Adopt, &shared, &mut compiler)
+    });
     let list = optional(records.list.as_ref(), |spec| ListRequest::compile(spec, &shared, &mut compiler));
     let ours = body.as_ref().and_then(Option::as_ref);
     let item = optional(records.item.as_ref(), |spec| ItemReading::compile(spec, ours, &mut compiler));
@@ -66,7 +69,9 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let compiled = (|| {
         let (mark, base) = mark?;
         let (select, id, body, writes, batches) = (select?, id?, body?, writes?, batches?);
-        let needed = needed(&select, id.as_ref(), body.as_deref(), &writes, &batches);
+        let adopt = adopt?;
+        let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
+        let needed = needed(&select, id.as_ref(), body.as_deref(), &writes, &batches).and(of_adopt);
         Some(Target {
             name: connection.name.text.clone(),
             base,
@@ -78,6 +83,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
             writes,
             delete: delete?,
             find: find?,
+            adopt,
             list: list?,
             item: item?,
             batches,

@@ -97,6 +97,10 @@ impl Trial {
             }
             Writes::Batches | Writes::Nothing => {}
         }
+        if let Some(adopt) = &target.adopt {
+            let scope = target.adopt_scope(record);
+            adopt.request.try_parts(&scope, &mut |error| self.note(&error, WordSet::UNKNOWN, sample));
+        }
         for batch in &target.batches {
             batch.try_puts(&first, &mut |error| self.note(&error, unknown, sample));
         }

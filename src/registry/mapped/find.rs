@@ -8,7 +8,10 @@ use super::{
     transport::TargetTransport,
 };
 use crate::mapping::{
-    items::{ItemMark, RegistryItem},
+    answer::Answer,
+    items::{FindRequest, ItemMark, RegistryItem},
+    request::RenderedRequest,
+    scope::Scope,
     target::{RenderedRecord, Target, TermWords},
     writes::Held,
 };
@@ -62,24 +65,10 @@ pub(super) async fn look_up(
     let scope = target.find_scope(term, id, held);
     // It may need the id that the registry assigned, which is not known.
     let Ok(request) = find.request.render(&scope, None) else { return Ok((Lookup::Unknown, None)) };
-    let exchanged = transport.send(&request).await?;
-    let judgement = find.request.judge(&exchanged.answer, &scope);
-    match rule(&judgement, &exchanged, transport) {
-        Ruling::Done => {}
-        Ruling::Absent => return Ok((Lookup::Nothing, None)),
-        Ruling::Stop(stop) => return Err(stop.into()),
-        Ruling::Forbidden(reason) => return Err(LookupRefusal::Forbidden(reason)),
-        Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
-            return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")).into());
-        }
-    }
-    let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
-    let Some(json) = find.item(&exchanged.answer, &scope).map_err(unreadable)? else {
-        // An answer without JSON says nothing about the record.
-        let Some(cause) = exchanged.answer.not_json() else { return Ok((Lookup::Nothing, None)) };
-        return Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}")).into());
+    let Some((json, answer)) = fetch(find, &request, &scope, transport).await? else {
+        return Ok((Lookup::Nothing, None));
     };
-    let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
+    let Some(item) = target.read_item(&json, &answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());
     };
     match (&item.id, item.mark) {
@@ -89,6 +78,33 @@ pub(super) async fn look_up(
         (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query").into()),
         (None, _) => Err(Stop::uncertain("`find` returned a record without an id; check `item.id`").into()),
     }
+}
+
+/// Sends a request that finds one record. Returns the record and the whole answer, or `None` if there is none.
+pub(super) async fn fetch(
+    find: &FindRequest,
+    request: &RenderedRequest,
+    scope: &Scope,
+    transport: &TargetTransport,
+) -> Result<Option<(Json, Answer)>, LookupRefusal> {
+    let exchanged = transport.send(request).await?;
+    let judgement = find.request.judge(&exchanged.answer, scope);
+    match rule(&judgement, &exchanged, transport) {
+        Ruling::Done => {}
+        Ruling::Absent => return Ok(None),
+        Ruling::Stop(stop) => return Err(stop.into()),
+        Ruling::Forbidden(reason) => return Err(LookupRefusal::Forbidden(reason)),
+        Ruling::Unchecked(reason) | Ruling::Exists(reason) | Ruling::Stale(reason) => {
+            return Err(Stop::uncertain(format!("the record cannot be looked up: {reason}")).into());
+        }
+    }
+    let unreadable = |error| Stop::uncertain(format!("the record cannot be read: {error}"));
+    if let Some(json) = find.item(&exchanged.answer, scope).map_err(unreadable)? {
+        return Ok(Some((json, exchanged.answer)));
+    }
+    // An answer without JSON says nothing about the record.
+    let Some(cause) = exchanged.answer.not_json() else { return Ok(None) };
+    Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}")).into())
 }
 
 /// Whether a record in the registry is the one that we would write.

@@ -17,6 +17,7 @@ use crate::{
         items::{ItemContent, ItemMark, RegistryItem},
         paging::{Error as ListError, ListReader},
         request::RenderedRequest,
+        spec::request::RuleOutcome,
         values::shorten,
     },
     model::{digest::Fingerprint, uid::Uid},
@@ -192,6 +193,10 @@ impl TargetClient {
         let Ok(Some(request)) = reader.request() else { return Ok(false) };
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
+            // The steps of `prepare` may create what the list reads.
+            Err(ListError::Refused(judgement)) if judgement.outcome == RuleOutcome::Absent && !self.is_prepared() => {
+                Ok(true)
+            }
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             // What is wrong with the list is found out when it is read.
             _ => Ok(true),

@@ -15,11 +15,13 @@
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What is remembered? | `records`, `table` |
+//! | Which records of others may be taken over? | `adoption` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
 //! | What is sent, and how fast? | `transport`, `registry::pacer` |
 //! | What carries requests? | [`carrier`] |
 
+pub mod adoption;
 mod auth;
 mod batch;
 pub mod carrier;

@@ -34,6 +34,11 @@ impl TargetClient {
         if is_prepared && !self.target.prepare.is_empty() { self.prepare_term(number).await } else { Ok(()) }
     }
 
+    /// Whether nothing is left to prepare.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.target.prepare.is_empty() || self.term.read().is_prepared
+    }
+
     async fn run_steps(&self, number: u64) -> Result<Json, Failure> {
         let mut prepared = Map::new();
         for step in &self.target.prepare {

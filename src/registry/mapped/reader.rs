@@ -15,6 +15,7 @@ use crate::{
         answer::Answer,
         items::{ItemMark, RegistryItem},
         login::LoginTemplate,
+        outcome::Judgement,
         paging::Error as ListError,
         spec::{ConnectionSpec, request::RuleOutcome},
         target::{RenderedRecord, Target, TermWords},
@@ -27,8 +28,10 @@ use crate::{
 /// Reads the records of one target.
 pub struct TargetReader {
     target: Target,
-    transport: TargetTransport,
+    pub(super) transport: TargetTransport,
     term: TermWords,
+    /// Whether a step of `prepare` found nothing. What it would create may be what the list reads.
+    lacks_prepared: bool,
 }
 
 /// A record of a list.
@@ -72,7 +75,8 @@ impl TargetReader {
         log: Option<Arc<ExchangeLog>>,
     ) -> Result<Self, Error> {
         let term = target.term(0, &json!({}));
-        Ok(Self { transport: TargetTransport::new(connection, login, timeout, log)?, target, term })
+        let transport = TargetTransport::new(connection, login, timeout, log)?;
+        Ok(Self { transport, target, term, lacks_prepared: false })
     }
 
     pub fn target(&self) -> &Target {
@@ -99,6 +103,7 @@ impl TargetReader {
             }
         }
         self.term = self.target.term(0, &Json::Object(prepared));
+        self.lacks_prepared = !missing.is_empty();
         Ok(missing)
     }
 
@@ -132,6 +137,7 @@ impl TargetReader {
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
             Ok(_) => Ok(Some(exchanged.answer.header("date").map(str::to_owned))),
+            Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => Ok(Some(None)),
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             Err(error) => Err(unusable(error.to_string())),
         }
@@ -152,6 +158,7 @@ impl TargetReader {
             let mut shown = if result.pages == 0 { reader.shown(answer) } else { Vec::new() }.into_iter();
             let items = match reader.take(answer) {
                 Ok(items) => items,
+                Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => return Ok(Some(result)),
                 Err(ListError::Refused(judgement)) => return Err(failure(&judgement, &exchanged, &self.transport)),
                 Err(error) => return Err(unusable(error.to_string())),
             };
@@ -161,6 +168,10 @@ impl TargetReader {
             result.items.extend(items.filter(|listed| listed.item.mark != ItemMark::Foreign));
         }
         Ok(Some(result))
+    }
+
+    fn is_not_there_yet(&self, judgement: &Judgement) -> bool {
+        self.lacks_prepared && judgement.outcome == RuleOutcome::Absent
     }
 
     /// Looks one record up.
@@ -189,7 +200,7 @@ impl ListedItem {
     }
 }
 
-fn reason(refusal: LookupRefusal) -> Failure {
+pub(super) fn reason(refusal: LookupRefusal) -> Failure {
     let stop = match refusal {
         LookupRefusal::Forbidden(reason) => return judge::unauthorized(403, &reason),
         LookupRefusal::Stop(stop) => stop,

@@ -1,6 +1,7 @@
 //! The program as a process, between the demo's API server and the reference registry.
 #![expect(clippy::unwrap_used, reason = "these helpers are part of tests")]
 
+mod adopt;
 mod availability;
 mod changes_examples;
 mod check;
@@ -21,6 +22,7 @@ mod leadership;
 mod memory;
 mod partition;
 mod plan;
+mod purge;
 mod registry_crash;
 mod restart;
 mod scope;

@@ -98,7 +98,7 @@ const WALL_CLOCK_READERS: [(&str, &str); 9] = [
     ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
     ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
     ("src/commands/check/clocks.rs", "compares the clocks of servers with this one, for a person"),
-    ("src/commands/run.rs", "the first epoch for a registry without sessions"),
+    ("src/commands/instance.rs", "the first epoch for a registry without sessions"),
 ];
 
 const MOST_LINES: usize = 500;

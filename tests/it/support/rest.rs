@@ -246,11 +246,12 @@ async fn admit(
     if is_admitted { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
 }
 
-/// The page after an id, so that changes shift no record to another page. Filters other than `uid` are ignored.
+/// The page after an id, so that changes shift no record to another page. Filters other than `uid` and `name` are ignored.
 fn list(place: &str, records: &Records, query: &HashMap<String, String>) -> Json<Value> {
     let page = query.get("size").and_then(|text| text.parse::<usize>().ok()).unwrap_or(PAGE);
     let is_later = |id: &str| query.get("after").is_none_or(|after| id > after.as_str());
-    let is_wanted = |record: &Value| query.get("uid").is_none_or(|uid| record["uid"] == uid.as_str());
+    let has = |record: &Value, member: &str| query.get(member).is_none_or(|wanted| record[member] == wanted.as_str());
+    let is_wanted = |record: &Value| has(record, "uid") && has(record, "name");
     let mut rest = records.iter().filter(|(id, record)| is_later(id) && is_wanted(record)).peekable();
     let (ids, results): (Vec<_>, Vec<_>) = rest.by_ref().take(page).unzip();
     let next = ids.last().filter(|_| rest.peek().is_some()).map(|last| {

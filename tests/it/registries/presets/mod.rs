@@ -2,10 +2,14 @@
 //! and two clusters in one registry.
 
 mod consul;
+mod elasticsearch;
 mod etcd;
 mod json_server;
 mod pocketbase;
+mod port;
+mod postgrest;
 mod process;
+mod servicenow;
 mod skydns;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,15 @@
-//! Registries of others, as `tests/registries/build` builds them, and a stand-in for Consul.
+//! Registries of others, as `tests/registries/build` builds them, and stand-ins for others, which are
+//! built from documentation.
 //!
 //! Each runs on a free port of loopback with its data in a folder of its own, and ends with the test.
 
 mod consul;
 mod dns;
+mod elasticsearch;
+mod port;
+mod postgrest;
 mod server;
+mod servicenow;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +20,11 @@ use super::{child::Child, poll::notice};
 
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
 pub(crate) use dns::{DnsAnswer, resolve};
+pub(crate) use elasticsearch::ElasticsearchFake;
+pub(crate) use port::PortFake;
+pub(crate) use postgrest::PostgrestFake;
 pub(crate) use server::{Answer, HttpRegistry, RegistryCalls};
+pub(crate) use servicenow::ServiceNowFake;
 pub(crate) use writer::TargetWriter;
 
 const VARIABLE: &str = "POD_REGISTRAR_TEST_REGISTRIES";

@@ -30,13 +30,16 @@ use pod_registrar::{
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds since 1970.
+const FIRST_EPOCH: u64 = 1_795_428_000;
 
 /// A process that writes the records of one cluster to one target.
 pub(crate) struct TargetWriter {
     client: TargetClient,
     owner: RecordOwner,
     log: Arc<ExchangeLog>,
-    sequence: Mutex<u64>,
+    /// The last version. Later terms have later epochs.
+    version: Mutex<Version>,
 }
 
 impl TargetWriter {
@@ -56,7 +59,8 @@ impl TargetWriter {
         };
         let log = Arc::new(ExchangeLog::default());
         let client = TargetClient::new(target, &spec.connection, login, TIMEOUT, Some(log.clone()));
-        Self { client: client.expect("a client"), owner, log, sequence: Mutex::new(0) }
+        let version = Mutex::new(Version { epoch: FIRST_EPOCH, seq: 0 });
+        Self { client: client.expect("a client"), owner, log, version }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -69,6 +73,7 @@ impl TargetWriter {
 
     /// Begins a term, as a process does that became the leader.
     pub(crate) async fn begin(&self, term: u64) -> Result<(), Failure> {
+        *self.version.lock() = Version { epoch: FIRST_EPOCH + term, seq: 0 };
         self.client.prepare(term).await?;
         self.client.capabilities().await.map(|_| ())
     }
@@ -137,9 +142,9 @@ impl TargetWriter {
     }
 
     fn version(&self) -> Version {
-        let mut sequence = self.sequence.lock();
-        *sequence += 1;
-        Version { epoch: 1_795_428_000, seq: *sequence }
+        let mut version = self.version.lock();
+        version.seq += 1;
+        *version
     }
 
     /// All records that the target lists as ours.

@@ -1,0 +1,151 @@
+//! `pod-registrar adopt`: takes over records that people or other tools made, so that they become those of our pods.
+//!
+//! For each pod that has no record yet, the registry is asked for a record in its place. What would be taken over is
+//! shown first. Then each of these pods is read again, and its record is written over the other one, as the controller
+//! would write it.
+
+mod plan;
+mod report;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    plan::{Adoptable, AdoptionPlan},
+    report::AdoptionReport,
+};
+use super::{
+    DONE, Error, FAILED, REFUSED, informers, instance,
+    lease::{self, Candidate},
+    owner, question,
+    registry_reader::RegistryReader,
+    report::print,
+    target_settings::{self, TargetConnection, TargetKind, TargetSettings},
+};
+use crate::{
+    cli::{orders::AdoptSettings, values::OutputFormat},
+    clock::Clock,
+    kubernetes::{client::ClusterConnection, kubeconfig::Environment, lease::LeaseClient, pods},
+    model::{ids::Version, pod::to_record::Rule},
+    reconcile::{
+        election::Leadership,
+        outcome::{Failure, Verdict},
+    },
+    registry::{RecordChange, Registry as _, mapped::TargetClient},
+    telemetry::{health::Health, metrics::Metrics},
+};
+
+pub(super) async fn run(
+    settings: AdoptSettings,
+    environment: Environment,
+    stop: CancellationToken,
+) -> Result<u8, Error> {
+    let targets = TargetSettings::of(settings.registry.clone())?;
+    let names: Vec<&'static str> = targets.iter().map(|target| target.name).collect();
+    let target = target_settings::choose(targets, settings.name.as_deref())?;
+    let TargetKind::Mapped(spec) = &target.kind else {
+        let fix = "its records always name their owner, so there is nothing to adopt";
+        return Err(Error::SpeaksV1 { name: target.name.to_owned(), fix });
+    };
+    let cluster = informers::cluster(settings.cluster.clone(), environment)?;
+    let planning = async {
+        let owner = owner::of_cluster(settings.owner.clone(), &cluster.client()).await?;
+        let rule = owner::rule(&owner, &settings.record);
+        let reader = RegistryReader::of_spec(spec, &owner, target.request_timeout)?;
+        let scope = informers::scope(settings.scope.clone());
+        let client = cluster.client();
+        let plan = AdoptionPlan::make(reader, &client, &scope, &rule, settings.from.as_deref()).await?;
+        Ok::<_, Error>((owner, rule, plan))
+    };
+    let (owner, rule, plan) = stop.run_until_cancelled(planning).await.unwrap_or(Err(Error::Stopped))?;
+    let mut report = AdoptionReport::new(target.name, plan);
+    let format = settings.output.output;
+    if report.plan.adoptable.is_empty() || !is_ordered(&settings, &report, &stop).await? {
+        let code = if report.plan.adoptable.is_empty() { DONE } else { REFUSED };
+        print(format, || report.lines(), || report.json()).await?;
+        return Ok(code);
+    }
+    let TargetConnection::Mapped(client) = target.connect(&owner, None)? else { return Ok(FAILED) };
+    let (clock, metrics) = (Clock::start(), Metrics::new(Health::new(1)));
+    let instance = instance::name(settings.election.instance.as_deref());
+    let leases = settings.election.lease.clone().map(|lease| LeaseClient::new(cluster.client(), lease.into()));
+    let candidate = Candidate { instance: &instance, targets: names, clock, metrics };
+    let adoption = Adoption { client: &client, cluster: &cluster, rule: &rule, clock, stop: &stop };
+    lease::while_leading(leases, &settings.election, candidate, async |leadership| {
+        adoption.run(leadership, &mut report).await
+    })
+    .await?;
+    print(format, || report.lines(), || report.json()).await?;
+    Ok(if report.is_done() { DONE } else { FAILED })
+}
+
+/// Whether the operator wants it.
+async fn is_ordered(
+    settings: &AdoptSettings,
+    report: &AdoptionReport,
+    stop: &CancellationToken,
+) -> Result<bool, Error> {
+    if settings.yes {
+        return Ok(true);
+    }
+    if settings.output.output == OutputFormat::Json || !question::can_be_asked() {
+        return Ok(false);
+    }
+    print(OutputFormat::Table, || report.lines(), || report.json()).await?;
+    let answer = question::ask("Type the number of records to adopt them: ");
+    let answer = stop.run_until_cancelled(answer).await.unwrap_or(Err(Error::Stopped))?;
+    Ok(answer == report.plan.adoptable.len().to_string())
+}
+
+/// The writes.
+struct Adoption<'a> {
+    client: &'a TargetClient,
+    cluster: &'a ClusterConnection,
+    rule: &'a Rule,
+    clock: Clock,
+    stop: &'a CancellationToken,
+}
+
+impl Adoption<'_> {
+    /// Ends early after a signal, and when this process no longer leads.
+    async fn run(&self, leadership: watch::Receiver<Leadership>, report: &mut AdoptionReport) -> Result<(), Error> {
+        let epoch = instance::started_at();
+        let term = || leadership.borrow().term(self.clock.now()).map(|term| term.number(epoch));
+        let Some(number) = term() else { return Ok(()) };
+        let failed = |why: Failure| Error::Request { what: "cannot prepare the target", why: why.to_string() };
+        self.client.prepare(number).await.map_err(failed)?;
+        for (index, adoptable) in report.plan.adoptable.iter().enumerate() {
+            if self.stop.is_cancelled() || term() != Some(number) {
+                break;
+            }
+            let version = Version { epoch, seq: u64::try_from(index).unwrap_or(u64::MAX).saturating_add(1) };
+            report.results.push(self.adopt(adoptable, version).await);
+        }
+        Ok(())
+    }
+
+    /// Returns why the record was not taken over.
+    async fn adopt(&self, adoptable: &Adoptable, version: Version) -> Result<(), String> {
+        let (namespace, name) = (&adoptable.namespace, &adoptable.name);
+        let read = pods::get(&self.cluster.client(), namespace, name, self.rule).await;
+        let read = read.map_err(|error| error.to_string())?;
+        let pod = read.map(|read| read.pod).filter(|pod| pod.uid == adoptable.pod);
+        let pod = pod.ok_or("the pod is gone")?;
+        let content = pod.content.as_ref().ok_or("the pod cannot be read")?;
+        self.client.take_over(&adoptable.record, &adoptable.found.item);
+        let change = RecordChange::Put(&pod, content);
+        let operation = self.client.encode(&adoptable.record.key, version, change);
+        let operation = operation.map_err(|failure| failure.cause)?;
+        match self.client.write(version.epoch, vec![operation], false).await {
+            Ok(verdicts) => verdicts.first().map_or(Ok(()), outcome),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+}
+
+fn outcome(verdict: &Verdict) -> Result<(), String> {
+    match verdict {
+        Verdict::Rejected { cause } | Verdict::Retry { cause, .. } | Verdict::Uncertain { cause } => Err(cause.clone()),
+        _ => Ok(()),
+    }
+}

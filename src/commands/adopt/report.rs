@@ -1,0 +1,92 @@
+//! What `adopt` prints.
+
+use serde_json::{Value, json};
+
+use super::plan::{Adoptable, AdoptionPlan, LeftOut};
+use crate::commands::report::table;
+
+pub(super) struct AdoptionReport {
+    target: &'static str,
+    pub(super) plan: AdoptionPlan,
+    /// Of the first records of the plan: nothing, or why a record was not taken over.
+    pub(super) results: Vec<Result<(), String>>,
+}
+
+impl AdoptionReport {
+    pub(super) fn new(target: &'static str, plan: AdoptionPlan) -> Self {
+        Self { target, plan, results: Vec::new() }
+    }
+
+    fn adopted(&self) -> usize {
+        self.results.iter().filter(|result| result.is_ok()).count()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.adopted() == self.plan.adoptable.len()
+    }
+
+    /// What becomes of the record with this index.
+    fn state(&self, index: usize) -> String {
+        match self.results.get(index) {
+            None if self.results.is_empty() => "would be adopted".to_owned(),
+            None => "not adopted: interrupted".to_owned(),
+            Some(Ok(())) => "adopted".to_owned(),
+            Some(Err(why)) => format!("not adopted: {why}"),
+        }
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        let AdoptionPlan { registered, without, adoptable, left_out } = &self.plan;
+        let mut rows = vec![["POD", "RECORD", "OWNER", "RESULT"].map(str::to_owned)];
+        for (index, one) in adoptable.iter().enumerate() {
+            let mark = one.found.mark.clone().unwrap_or_else(|| "-".to_owned());
+            rows.push([full_name(one), name_of(one), mark, self.state(index)]);
+        }
+        let row = |LeftOut { pod, why }: &LeftOut| [pod.clone(), "-".to_owned(), "-".to_owned(), why.clone()];
+        rows.extend(left_out.iter().map(row));
+        let mut lines = if rows.len() > 1 { table(&rows) } else { Vec::new() };
+        let (target, count) = (self.target, adoptable.len());
+        lines.push(match self.results.is_empty() {
+            true => format!(
+                "{target}: {count} records to adopt, {registered} pods with a record, {without} without one, {} left out",
+                left_out.len()
+            ),
+            false => format!("{target}: {} of {count} records adopted", self.adopted()),
+        });
+        if self.results.is_empty() && count > 0 {
+            lines.push("Add --yes to adopt them.".to_owned());
+        }
+        lines
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let AdoptionPlan { registered, without, adoptable, left_out } = &self.plan;
+        let record = |(index, one): (usize, &Adoptable)| {
+            let result = self.results.get(index);
+            json!({
+                "pod": full_name(one), "id": one.record.id, "record": one.found.shown, "owner": one.found.mark,
+                "body": one.record.body, "adopted": result.is_some_and(Result::is_ok),
+                "error": result.and_then(|result| result.as_ref().err()),
+            })
+        };
+        let reason = |LeftOut { pod, why }: &LeftOut| json!({"pod": pod, "reason": why});
+        json!({
+            "target": self.target, "registered": registered, "without": without, "adopted": self.adopted(),
+            "records": adoptable.iter().enumerate().map(record).collect::<Vec<_>>(),
+            "leftOut": left_out.iter().map(reason).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn full_name(one: &Adoptable) -> String {
+    format!("{}/{}", one.namespace, one.name)
+}
+
+/// The id that the registry assigned, or else the record's own.
+fn name_of(one: &Adoptable) -> String {
+    match &one.found.item.remote {
+        Some(Value::String(remote)) => remote.clone(),
+        Some(remote) => remote.to_string(),
+        None => one.found.item.id.clone().unwrap_or_else(|| one.record.id.clone()),
+    }
+}
