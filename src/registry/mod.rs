@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod credentials;
+mod group_commit;
 mod http;
 pub mod inventory;
 pub mod mapped;
