@@ -309,8 +309,8 @@ impl<R: Registry> EventLoop<R> {
             queue_entries: self.delivery.queue.entries(),
         };
         if let Some(uncertain) = self.reporter.report(&self.ledger, &counts, now) {
-            let has_inventory = self.availability.features().inventory;
-            let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
+            let Features { inventory, remembers, .. } = self.availability.features();
+            let may_resync = inventory && !remembers && self.session.is_open() && self.ledger.is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
                 self.resync.begin_early(uncertain, now);
             }

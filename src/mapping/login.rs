@@ -91,6 +91,7 @@ impl LoginTemplate {
             url: format!("{}/{}", self.base, super::url::encode_literal(path.trim_start_matches('/'))),
             headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
             body: Some(body.to_string().into_bytes()),
+            change: None,
         })
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Members of a target that are replaced whole.
-const WHOLE: [&str; 7] = ["auth", "put", "create", "update", "delete", "list", "find"];
+const WHOLE: [&str; 8] = ["auth", "sign", "put", "create", "update", "delete", "list", "find"];
 
 impl PresetName {
     /// The description. Protocol v1 has none: it is not described but built in.

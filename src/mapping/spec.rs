@@ -7,14 +7,16 @@ pub mod auth;
 mod checks;
 pub mod reading;
 pub mod request;
+pub mod sign;
 pub mod values;
 
 use self::{
     auth::{AuthSpec, TlsSpec},
     reading::{FindSpec, ItemSpec, ListSpec, PrepareSpec},
     request::{BatchSpec, OutcomeRule, RequestSpec, WriteSpec},
+    sign::SignSpec,
     values::{
-        BaseUrl, ByteSize, Count, Entries, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
+        BaseUrl, ByteSize, Count, Entries, FilePath, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
         ReadingText, TargetName, TemplateText, TemplateTree,
     },
 };
@@ -51,8 +53,12 @@ members! {
         pub select: Option<SelectSpec> = "select",
         /// Credentials, which are read from files again when the files change and after a 401.
         pub auth: Option<AuthSpec> = "auth",
+        /// How requests are signed, with secrets from files that are read again when they change.
+        pub sign: Option<SignSpec> = "sign",
         /// Trusted certificate authorities and the client certificate.
         pub tls: Option<TlsSpec> = "tls",
+        /// Instead of `list`: a file that remembers the records, so that a deletion during downtime is delivered.
+        pub memory: Option<FilePath> = "memory",
         /// Limits on requests and answers.
         pub limits: Option<LimitsSpec> = "limits",
     }

@@ -46,6 +46,8 @@ pub struct Target {
     mark: String,
     /// Whether no other writer uses the ids and the collection of this target.
     pub exclusive: bool,
+    /// Whether a file remembers the records.
+    pub remembers: bool,
     select: Selection,
     /// `None`: the pod's UID.
     id: Option<Leaf>,

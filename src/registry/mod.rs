@@ -153,13 +153,16 @@ pub struct Features {
     /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
     /// pods that this process has not seen are never deleted.
     pub inventory: bool,
+    /// The inventory is what this client remembers, which tells nothing about writes without an answer.
+    pub remembers: bool,
     /// [`Registry::record_name`] works, and keys are the UIDs of pods. Without it, no absent pod is looked up by its name:
     /// the absence guard then relies on the identity of the cluster and on a second list.
     pub names: bool,
 }
 
 impl Features {
-    pub const ALL: Self = Self { batches: true, digests: true, sessions: true, inventory: true, names: true };
+    pub const ALL: Self =
+        Self { batches: true, digests: true, sessions: true, inventory: true, remembers: false, names: true };
 }
 
 /// A registry, as the controller sees it.
@@ -199,6 +202,9 @@ pub trait Registry: Send + Sync + 'static {
         let _ = term;
         std::future::ready(Ok(false))
     }
+
+    /// The term ended, and writes in flight are abandoned. The next one begins with [`Registry::prepare`].
+    fn end_term(&self) {}
 
     fn capabilities(&self) -> impl Future<Output = Result<Capabilities, Failure>> + Send;
 

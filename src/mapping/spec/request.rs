@@ -18,6 +18,8 @@ members! {
         pub headers: Entries<TemplateText> = "headers",
         /// The body, sent as JSON. Default: the record's `body` in put, create and update, otherwise none.
         pub body: Option<TemplateTree> = "body",
+        /// Instead of `body`: form fields, sent as `application/x-www-form-urlencoded`.
+        pub form: Option<Entries<TemplateText>> = "form",
         /// A condition that an answer with status 2xx must meet.
         pub check: Option<TemplateText> = "check",
         /// Rules for answers; the first that matches decides.

@@ -72,6 +72,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
             base,
             mark,
             exclusive: records.exclusive.0,
+            remembers: connection.memory.is_some(),
             select,
             id,
             body,

@@ -4,6 +4,7 @@ use super::*;
 use crate::mapping::{load, request::RenderedRequest, samples, spec::request::RuleOutcome, writes::ChangeKind};
 use serde_json::json;
 
+mod forms;
 mod fuzz;
 
 pub(super) fn owner() -> RecordOwner {

@@ -47,6 +47,8 @@ struct Member<'a> {
     place: usize,
     key: &'a Uid,
     id: String,
+    /// The id of its change.
+    change: String,
     /// The record to write. None for a deletion.
     record: Option<&'a RenderedRecord>,
     operations: Vec<Json>,
@@ -166,7 +168,7 @@ impl TargetClient {
         let Some(index) = index else { return Ok(None) };
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
-        let (id, operations) = match &encoded.body {
+        let (id, change, operations) = match &encoded.body {
             MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
             MappedOperation::Put(record) => {
                 let put = self.put_of(encoded, record, term);
@@ -175,7 +177,7 @@ impl TargetClient {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let scope = self.target.write_scope(record, &known.held, &put.change);
-                (record.id.clone(), batch.put_operations(&scope))
+                (record.id.clone(), put.change.id, batch.put_operations(&scope))
             }
             MappedOperation::Delete(removal) => {
                 let deletion = self.deletion_of(encoded, *removal, term);
@@ -186,14 +188,14 @@ impl TargetClient {
                 let id = id_of(&encoded.uid, &known).into_owned();
                 let RecordDeletion { change, removal, .. } = &deletion;
                 let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
-                (id, batch.delete_operations(&scope))
+                (id, change.id.clone(), batch.delete_operations(&scope))
             }
         };
         let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
         let creates = record.is_some() && !known.exists && batch.reads_remote();
-        Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes, creates })))
+        Ok(Some((index, Member { place, key: &encoded.uid, id, change, record, operations, bytes, creates })))
     }
 
     async fn send_members(
@@ -250,6 +252,12 @@ impl TargetClient {
 
     async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let creates = || chunk.iter().filter(|member| member.creates);
+        let firsts: Vec<&Uid> =
+            chunk.iter().filter(|member| self.begin_member(member)).map(|member| member.key).collect();
+        if let Err(failure) = self.save().await {
+            firsts.into_iter().for_each(|key| self.not_taken(key, true));
+            return Outcome::Failed(failure.into());
+        }
         creates().for_each(|member| self.records.lock().begin_create(member.key));
         let outcome = self.exchange_chunk(batch, chunk, term).await;
         match &outcome {
@@ -262,15 +270,21 @@ impl TargetClient {
             }
             Outcome::Refused(..) | Outcome::Failed(_) => {
                 creates().for_each(|member| self.records.lock().not_created(member.key));
+                firsts.into_iter().for_each(|key| self.not_taken(key, true));
             }
         }
         outcome
     }
 
+    /// Returns whether it is the first put of a record.
+    fn begin_member(&self, member: &Member<'_>) -> bool {
+        member.record.is_some() && self.records.lock().begin_put(member.key, &member.id)
+    }
+
     async fn exchange_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
         let request = match batch.render(term.scope(), operations) {
-            Ok(request) => request,
+            Ok(request) => request.about(&change_of(chunk)),
             Err(error) => return Outcome::Failed(Stop::rejected(error.to_string())),
         };
         let exchanged = match self.transport.send(&request).await {
@@ -398,7 +412,8 @@ impl TargetClient {
         let scope = self.target.write_scope(put.record, &known.held, &put.change);
         let operations = batch.put_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let id = put.record.id.clone();
-        let member = Member { place: 0, key: put.key, id, record: Some(put.record), operations, bytes: 0, creates };
+        let (record, change) = (Some(put.record), put.change.id.clone());
+        let member = Member { place: 0, key: put.key, id, change, record, operations, bytes: 0, creates };
         self.send_alone(batch, member, &put.term).await
     }
 
@@ -410,7 +425,8 @@ impl TargetClient {
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
-        let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0, creates: false };
+        let (record, change) = (None, change.id.clone());
+        let member = Member { place: 0, key: deletion.key, id, change, record, operations, bytes: 0, creates: false };
         self.send_alone(batch, member, term).await
     }
 
@@ -457,6 +473,15 @@ fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<
         }
     }
     chunks
+}
+
+/// The id of what a bulk request is about: the same for each attempt to send the same changes together.
+fn change_of(chunk: &[Member<'_>]) -> String {
+    if let [alone] = chunk {
+        return alone.change.clone();
+    }
+    let ids: Vec<&str> = chunk.iter().map(|member| member.change.as_str()).collect();
+    crate::model::digest::Digest::of_canonical(ids.join(" ").as_bytes()).fingerprint().hex()
 }
 
 /// The members that the results of a refused request name. A success among them was not applied either.

@@ -13,8 +13,10 @@
 //! | What if a list has an id twice? | `doubles` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What is remembered? | `records`, `table` |
+//! | What outlives the process? | `memory`, `remembered` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
+//! | How are requests signed? | `sign` |
 //! | What is sent, and how fast? | `transport`, `registry::pacer` |
 //! | What carries requests? | [`carrier`] |
 
@@ -26,12 +28,15 @@ mod doubles;
 mod find;
 mod judge;
 mod list;
+pub mod memory;
 mod prepare;
 mod put;
 pub mod reader;
 pub mod recorder;
 mod records;
+mod remembered;
 mod secrets;
+mod sign;
 mod table;
 mod transport;
 
@@ -46,9 +51,11 @@ use self::{
     delete::RecordDeletion,
     judge::verdict,
     list::ListInProgress,
+    memory::RowStore,
     put::Put,
     recorder::ExchangeLog,
     records::{Records, Unshown},
+    remembered::RememberedPages,
     transport::TargetTransport,
 };
 use super::{
@@ -90,6 +97,12 @@ pub struct TargetClient {
     target: &'static Target,
     transport: TargetTransport,
     records: Mutex<Records>,
+    /// Keeps the records' rows for the next process.
+    memory: Option<Box<dyn RowStore>>,
+    /// The term for which the memory is open.
+    recalled_in: Mutex<Option<u64>>,
+    /// The inventory that is being read from the memory.
+    remembered: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
     list: tokio::sync::Mutex<Option<ListInProgress>>,
     /// Allows as many lookups at a time as writes, however many batches need some.
@@ -158,6 +171,9 @@ impl TargetClient {
             target,
             records: Mutex::new(Records::new(lag, transport.timeout)),
             transport,
+            memory: None,
+            recalled_in: Mutex::default(),
+            remembered: Mutex::default(),
             term: RwLock::new(TermState::new(0, words, false)),
             list: tokio::sync::Mutex::default(),
             lookups: Semaphore::new(1),
@@ -185,12 +201,14 @@ impl TargetClient {
 
     fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
         let fingerprint = record.map(|record| record.fingerprint);
-        let first = self.records.lock().first_attempt(key, fingerprint, version);
+        let now = jiff::Timestamp::now().as_millisecond();
+        let first = self.records.lock().first_attempt(key, fingerprint, (version, now));
+        let began = jiff::Timestamp::from_millisecond(first.began).unwrap_or(jiff::Timestamp::MAX);
         let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
         ChangeWords {
-            id: format!("{key}-{}-{}", first.epoch, first.seq),
+            id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
             order,
-            time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            time: began.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
             kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
         }
     }
@@ -277,10 +295,14 @@ impl Registry for TargetClient {
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.probe(&self.term()).await?;
+        if self.recalled_in.lock().is_some() {
+            self.save().await?;
+        }
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
             batches: !self.target.batches.is_empty(),
-            inventory: self.target.list().is_some(),
+            inventory: self.target.list().is_some() || self.memory.is_some(),
+            remembers: self.memory.is_some(),
             ..Features::default()
         };
         Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
@@ -348,18 +370,28 @@ impl Registry for TargetClient {
     }
 
     async fn write(&self, _: u64, operations: Vec<Encoded<MappedOperation>>, _: bool) -> Result<Vec<Verdict>, Failure> {
-        match operations.as_slice() {
-            [operation] => Ok(vec![self.write_one(operation).await?]),
+        let verdicts = match operations.as_slice() {
+            [operation] => self.write_one(operation).await.map(|verdict| vec![verdict]),
             operations => self.write_batch(operations).await,
-        }
+        };
+        // If this fails, the registry's answers still hold, and the next request waits for the memory.
+        let _ = self.save().await;
+        verdicts
     }
 
     async fn bucket_digests(&self, _: usize) -> Result<BucketDigests, Failure> {
         Err(unsupported("digests"))
     }
 
-    async fn inventory(&self, _: Option<Bucket>, page: Option<String>, _: usize) -> Result<InventoryPage, Failure> {
-        self.page(page).await
+    async fn inventory(&self, _: Option<Bucket>, page: Option<String>, limit: usize) -> Result<InventoryPage, Failure> {
+        match self.memory {
+            Some(_) => self.remembered_page(page.as_deref(), limit),
+            None => self.page(page).await,
+        }
+    }
+
+    fn end_term(&self) {
+        self.forget_term();
     }
 
     async fn record_name(&self, _: Uid) -> Result<Option<RecordName>, Failure> {
@@ -378,7 +410,7 @@ impl Registry for TargetClient {
     }
 
     fn refresh_credential(&self) {
-        self.transport.auth.doubt();
+        self.transport.doubt();
     }
 }
 

@@ -19,6 +19,7 @@ impl TargetClient {
         if self.term.read().number != number {
             self.records.lock().begin_term();
         }
+        self.recall(number).await?;
         let prepared = self.run_steps(number).await?;
         let words = self.target.term(number, &prepared);
         *self.term.write() = TermState::new(number, words, true);

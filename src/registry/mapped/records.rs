@@ -40,11 +40,13 @@ struct Recent {
 
 /// A change that is not acknowledged yet.
 #[derive(Clone, Copy, Debug)]
-struct Attempt {
+pub(super) struct Attempt {
     /// None for a deletion.
-    fingerprint: Option<Fingerprint>,
+    pub(super) fingerprint: Option<Fingerprint>,
     /// Of the first attempt.
-    version: Version,
+    pub(super) version: Version,
+    /// When the first attempt began, in milliseconds since 1970.
+    pub(super) began: i64,
 }
 
 /// A record that the registry returns otherwise than it was sent.
@@ -75,7 +77,7 @@ pub(super) struct Records {
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
     strikes: HashMap<Uid, u8>,
-    attempts: HashMap<Uid, Attempt>,
+    pub(super) attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
     is_listing: bool,
 }
@@ -100,6 +102,8 @@ pub(super) struct Knowledge {
     pub(super) exists: bool,
     pub(super) is_verified: bool,
     pub(super) is_written: bool,
+    /// A put was begun, of which the memory knows.
+    pub(super) is_tried: bool,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,
 }
@@ -162,6 +166,7 @@ impl Records {
             exists: row.has(Fact::Exists),
             is_verified: row.has(Fact::Verified),
             is_written: row.has(Fact::Written),
+            is_tried: row.has(Fact::Tried),
             is_uncertain,
         }
     }
@@ -250,6 +255,7 @@ impl Records {
 
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
+        self.attempts.remove(key);
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
@@ -278,13 +284,21 @@ impl Records {
         self.remember(key, None);
     }
 
-    /// The version of the first attempt to send this change, so that all attempts have the same id.
-    pub(super) fn first_attempt(&mut self, key: &Uid, fingerprint: Option<Fingerprint>, version: Version) -> Version {
+    /// The first attempt to send this change, so that all attempts have the same id and time. `now` is the version and the
+    /// time of this one.
+    pub(super) fn first_attempt(
+        &mut self,
+        key: &Uid,
+        fingerprint: Option<Fingerprint>,
+        (version, began): (Version, i64),
+    ) -> Attempt {
         match self.attempts.get(key) {
-            Some(attempt) if attempt.fingerprint == fingerprint => attempt.version,
+            Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
             _ => {
-                self.attempts.insert(key.clone(), Attempt { fingerprint, version });
-                version
+                let attempt = Attempt { fingerprint, version, began };
+                self.attempts.insert(key.clone(), attempt);
+                self.table.note_unsaved(key);
+                attempt
             }
         }
     }

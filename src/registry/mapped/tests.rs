@@ -4,5 +4,6 @@ mod batches;
 mod credentials;
 mod fake;
 mod lists;
+mod memory;
 mod others;
 mod writes;
