@@ -37,7 +37,8 @@
 //! Five rules hold everywhere:
 //! 1. The store holds what should be registered: packed pods by UID. With its ledger entry, each takes 256 bytes.
 //! 2. The ledger holds what the registry is believed to hold. It is filled from the registry's inventory, so nothing is
-//!    kept on disk, and a restart forgets no deletion.
+//!    kept on disk, and a restart forgets no deletion. Only if a registry cannot be listed, a file is its inventory:
+//!    [`registry::mapped::memory`].
 //! 3. One pure function decides about a pod. Events, full reconciles and resyncs all call it.
 //! 4. The queue holds UIDs. A request's body is built from the store when it is sent, so it is never out of date.
 //! 5. A pending change is dropped only after the registry acknowledges it, with these exceptions: the registry is known to

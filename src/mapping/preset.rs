@@ -23,6 +23,10 @@ impl PresetName {
             Self::Etcd => Some(include_str!("presets/etcd.yaml")),
             Self::Skydns => Some(include_str!("presets/skydns.yaml")),
             Self::Consul => Some(include_str!("presets/consul.yaml")),
+            Self::Webhook => Some(include_str!("presets/webhook.yaml")),
+            Self::Cloudevents => Some(include_str!("presets/cloudevents.yaml")),
+            Self::CloudeventsBinary => Some(include_str!("presets/cloudevents-binary.yaml")),
+            Self::CloudeventsBatched => Some(include_str!("presets/cloudevents-batched.yaml")),
         }
     }
 }

@@ -24,6 +24,14 @@ names! {
         Skydns = "skydns",
         /// Services in Consul's catalog.
         Consul = "consul",
+        /// Messages of Standard Webhooks.
+        Webhook = "webhook",
+        /// CloudEvents in structured mode.
+        Cloudevents = "cloudevents",
+        /// CloudEvents in binary mode.
+        CloudeventsBinary = "cloudevents-binary",
+        /// CloudEvents in batched mode.
+        CloudeventsBatched = "cloudevents-batched",
     }
 }
 

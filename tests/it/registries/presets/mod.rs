@@ -4,6 +4,7 @@
 mod consul;
 mod etcd;
 mod json_server;
+mod messages;
 mod pocketbase;
 mod process;
 mod skydns;
