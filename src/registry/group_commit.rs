@@ -16,9 +16,9 @@ const QUEUE: usize = 256;
 const GROUP: usize = 64;
 
 /// Sends the result to the caller, after the commit.
-pub(super) type Reply = Box<dyn FnOnce() + Send>;
+pub(super) type CommitReply = Box<dyn FnOnce() + Send>;
 /// Runs within a savepoint. `Err` rolls it back.
-pub(super) type Job = Box<dyn FnOnce(&Connection) -> Result<Reply, Reply> + Send>;
+pub(super) type CommitJob = Box<dyn FnOnce(&Connection) -> Result<CommitReply, CommitReply> + Send>;
 
 /// What a database does besides its jobs.
 pub(super) trait GroupHooks: Send + 'static {
@@ -38,7 +38,7 @@ pub(super) trait GroupHooks: Send + 'static {
 /// The queue of jobs, and the thread that runs them.
 pub(super) struct CommitQueue {
     // `finish` empties it. The thread ends when the last sender is gone.
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<mpsc::Sender<CommitJob>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,7 +50,7 @@ impl CommitQueue {
     }
 
     /// Queues a job. Waits while the queue is full. Returns whether the queue is open.
-    pub(super) async fn send(&self, job: Job) -> bool {
+    pub(super) async fn send(&self, job: CommitJob) -> bool {
         let jobs = self.jobs.lock().clone();
         match jobs {
             Some(jobs) => jobs.send(job).await.is_ok(),
@@ -59,7 +59,7 @@ impl CommitQueue {
     }
 
     /// Queues a job at once. Returns whether the queue is open and has room.
-    pub(super) fn try_send(&self, job: Job) -> bool {
+    pub(super) fn try_send(&self, job: CommitJob) -> bool {
         self.jobs.lock().as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
     }
 
@@ -84,7 +84,7 @@ impl Drop for CommitQueue {
     }
 }
 
-fn work(mut conn: Connection, mut jobs: mpsc::Receiver<Job>, mut hooks: impl GroupHooks) {
+fn work(mut conn: Connection, mut jobs: mpsc::Receiver<CommitJob>, mut hooks: impl GroupHooks) {
     while let Some(first) = jobs.blocking_recv() {
         let mut replies = Vec::new();
         match group(&mut conn, first, &mut jobs, &mut replies, &mut hooks) {
@@ -104,9 +104,9 @@ fn work(mut conn: Connection, mut jobs: mpsc::Receiver<Job>, mut hooks: impl Gro
 
 fn group<H: GroupHooks>(
     conn: &mut Connection,
-    first: Job,
-    jobs: &mut mpsc::Receiver<Job>,
-    replies: &mut Vec<Reply>,
+    first: CommitJob,
+    jobs: &mut mpsc::Receiver<CommitJob>,
+    replies: &mut Vec<CommitReply>,
     hooks: &mut H,
 ) -> rusqlite::Result<H::Learned> {
     let mut tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

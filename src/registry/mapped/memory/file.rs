@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{Error, MemoryOwner, Recalled, RowChange, RowStore, rows, schema};
-use crate::registry::group_commit::{CommitQueue, GroupHooks, Job, Reply};
+use crate::registry::group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks};
 
 /// The file of one target.
 pub struct MemoryFile {
@@ -58,10 +58,10 @@ impl RowStore for MemoryFile {
 
     fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |conn| {
+        let job: CommitJob = Box::new(move |conn| {
             let result = rows::write(conn, &rows);
             let succeeded = result.is_ok();
-            let reply: Reply = Box::new(move || {
+            let reply: CommitReply = Box::new(move || {
                 // Sending fails if the caller is gone. Its rows stay.
                 let _ = answer.send(result.map_err(|error| error.to_string()));
             });
@@ -119,7 +119,7 @@ mod tests {
         /// Runs a pragma on the connection that writes, outside of what is tested.
         pub(crate) async fn run(&self, pragma: &'static str) {
             let (answer, answered) = oneshot::channel();
-            let job: Job = Box::new(move |conn| {
+            let job: CommitJob = Box::new(move |conn| {
                 let result = conn.query_row(pragma, [], |_| Ok(()));
                 Ok(Box::new(move || _ = answer.send(result)))
             });

@@ -47,14 +47,14 @@ pub enum Error {
     /// It was written for something else.
     #[error(
         "the memory {path} belongs to the {what} {found:?}, and this is {ours:?}; give each target a path of its own. If \
-         this target was changed on purpose, move the file away: all records are written again, and the memory of those \
-         to delete is lost"
+         this target was changed on purpose, move the file away: all records are written again, and records whose pods \
+         are gone stay"
     )]
     Other { path: PathBuf, what: &'static str, found: String, ours: String },
     /// SQLite or a value in it is damaged.
     #[error(
         "the memory {path} is damaged: {what}; restore it from a backup, or move it away: all records are written again, \
-         and the memory of those to delete is lost"
+         and records whose pods are gone stay"
     )]
     Damaged { path: PathBuf, what: String },
     /// The disk is full or broken. Nothing of this write is in the file.

@@ -9,7 +9,7 @@ use super::{
     query::last_change,
 };
 use crate::registry::{
-    group_commit::{CommitQueue, GroupHooks, Job, Reply},
+    group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks},
     server::clock::ServerClock,
 };
 
@@ -45,10 +45,10 @@ impl Worker {
     {
         let (answer, answered) = oneshot::channel();
         let clock = self.clock.clone();
-        let job: Job = Box::new(move |conn| {
+        let job: CommitJob = Box::new(move |conn| {
             let result = work(conn, clock.now_ms());
             let succeeded = result.is_ok();
-            let reply: Reply = Box::new(move || {
+            let reply: CommitReply = Box::new(move || {
                 // Sending fails if the caller is gone. Its write stays.
                 let _ = answer.send(result);
             });

@@ -226,7 +226,7 @@ async fn live(registries: &BuiltRegistries, preset: &str, kind: &'static str) {
     let deleted = news.iter().filter(|message| message["type"].to_string().contains("deleted")).count();
     assert_eq!((deleted, news.len()), (3, 6), "{news:#?}");
 
-    // Answers are lost, and the receiver is killed meanwhile.
+    // Answers are lost, and the receiver is killed.
     let lost = proxy.lost();
     proxy.set(Faults { up: Fault::Clear, down: Fault::Truncate(0) });
     (6..10).for_each(|number| change(&kube, number, 3));
