@@ -23,6 +23,7 @@
 //! | what a registry's answer means | [`registry::client::judge`] |
 //! | what follows when an answer is lost | `controller::delivery::answers` and `Ledger::fail`: the entry becomes uncertain and is retried; [`reconcile::early_resync`] reads the inventory if there are many |
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |
+//! | what a file remembers of a registry that cannot be listed | [`registry::mapped::memory`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |

@@ -26,10 +26,11 @@ use super::{
     error::Error,
     leadership::Term,
     lists::Lists,
+    notices::NoticeSchedule,
     options::{ControllerOptions, Inputs, Outputs},
     records::DesiredRecords,
     report::{LoopCounts, Reporter},
-    requests::Requests,
+    requests::{Request, Requests},
     resync::Resync,
     session::{LocalStep, WriterSession},
     unknown_pods::UnknownPods,
@@ -66,6 +67,7 @@ pub struct EventLoop<R> {
     availability: Availability,
     session: WriterSession,
     resync: Resync,
+    notices: NoticeSchedule,
     absences: Absences,
     unknown_pods: UnknownPods,
     delivery: Delivery,
@@ -102,6 +104,7 @@ impl<R: Registry> EventLoop<R> {
             availability,
             session: WriterSession::new(options, session_rng),
             resync,
+            notices: NoticeSchedule::new(),
             absences,
             unknown_pods: UnknownPods::default(),
             delivery,
@@ -166,6 +169,7 @@ impl<R: Registry> EventLoop<R> {
         self.declare(now);
         self.ask_registry(now);
         self.deliver(now);
+        self.send_notices(now);
         self.report(now);
     }
 
@@ -184,6 +188,7 @@ impl<R: Registry> EventLoop<R> {
             self.availability.due_at(),
             self.session.due_at(),
             self.resync.due_at(),
+            self.notices.due_at(),
             self.absences.due_at(now),
             self.delivery.due_at(&self.ledger, now),
             self.unknown_pods.due_at(),
@@ -235,6 +240,16 @@ impl<R: Registry> EventLoop<R> {
                 let kind = self.resync.complete_unread(&mut self.ledger, now);
                 self.resynced(kind, now);
             }
+        }
+    }
+
+    /// Sends a sign of life, or the end of a round.
+    fn send_notices(&mut self, now: Moment) {
+        let may_send = self.leads() && self.session.is_open() && self.availability.lets_through(now);
+        let in_sync = self.is_in_sync(now);
+        let after = if may_send { self.requests.registry().notice_after(in_sync) } else { None };
+        if self.notices.sends(after, now) {
+            self.requests.send(Request::Notice { in_sync });
         }
     }
 

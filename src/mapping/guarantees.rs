@@ -64,7 +64,13 @@ fn downtime(target: &Target) -> Guarantee {
         None if target.remembers => {
             (GuaranteeLevel::Full, "`memory` holds the records without a pod, while its file follows the leader")
         }
-        None => (GuaranteeLevel::None, "there is no `list`, so records of earlier processes are not known"),
+        None if target.notices.round.is_some() => {
+            (GuaranteeLevel::Partial, "`round` shows the receiver which records it did not put")
+        }
+        None => (
+            GuaranteeLevel::None,
+            "there is neither `list` nor `memory`, so records of earlier processes are not known",
+        ),
     };
     Guarantee { name: "pods deleted during downtime are removed", level, because }
 }
@@ -106,6 +112,9 @@ fn drift(target: &Target) -> Guarantee {
             (GuaranteeLevel::Partial, "only records that this process wrote are written again if they are missing")
         }
         Reads::Found => (GuaranteeLevel::Partial, "each record is compared once per term; there is no `list`"),
+        Reads::Remembered | Reads::Nothing if target.notices.round.is_some() => {
+            (GuaranteeLevel::Partial, "`round` puts every record again, whatever the registry holds")
+        }
         Reads::Remembered | Reads::Nothing => (GuaranteeLevel::None, "there is nothing to compare with"),
     };
     Guarantee { name: "drift is repaired at a resync", level, because }
@@ -207,6 +216,7 @@ mod tests {
         let if_none = by_seen.replace("}\"}}", "}\", If-None-Match: \"{{ omit if seen is defined else '*' }}\"}}");
         let by = |member: &str| put.replace("}}\"", &format!("}}}}\", query: {{c: \"{{{{ change.{member} }}}}\"}}"));
         let batch = r#", batch: [{path: b, put: [{id: "{{ id }}"}], max: {records: 2}}]"#;
+        let round = "round: {every: 1h, begin: {path: b}, end: {path: e}}";
         // In the order of the tables in docs/targets.md.
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
@@ -245,6 +255,8 @@ mod tests {
             (found(digest) + r#", id: "o-{{ pod.uid }}""#, [Full, None, Full, Partial, Partial], "no `list`"),
             (format!("{body}, {put}, memory: /m"), [Partial, Full, Full, None, Partial], "no `list`"),
             (found(digest) + ", memory: /m", [Full, Full, Full, None, Partial], "no `list`"),
+            (format!("{body}, {put}, {round}"), [Partial, Partial, None, Partial, Partial], "no `list`"),
+            (format!("{body}, {put}, memory: /m, {round}"), [Partial, Full, Full, Partial, Partial], "no `list`"),
             (format!("{body}, {put}"), [Partial, None, None, None, Partial], "no `list`"),
         ];
         for (members, levels, late_write) in cases {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Names that the format reserves for later.
-const RESERVED: [&str; 3] = ["kinds", "keepalive", "round"];
+const RESERVED: [&str; 1] = ["kinds"];
 
 /// A value that can be read from a document.
 pub trait FromTree: Sized {

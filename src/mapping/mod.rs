@@ -25,6 +25,7 @@ pub mod items;
 pub mod load;
 pub mod login;
 pub mod members;
+pub mod notices;
 pub mod outcome;
 pub mod paging;
 pub mod place;

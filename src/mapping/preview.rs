@@ -5,6 +5,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::{
+    notices::NoticeWords,
     request::RenderedRequest,
     scope::Scope,
     spec::{
@@ -45,7 +46,7 @@ impl Target {
         self.term(1, &Json::Object(kept.collect::<Map<_, _>>()))
     }
 
-    /// The requests that are for no single pod: `prepare`, and the first page of `list`.
+    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of `list`.
     pub fn preview_requests(&self, term: &TermWords) -> Vec<RequestPreview> {
         let mut previews = Vec::new();
         for step in &self.prepare {
@@ -54,6 +55,11 @@ impl Target {
                 let name = format!("prepare {} {kind}", step.name);
                 previews.push(RequestPreview { name, request: request.render(term.scope(), None) });
             }
+        }
+        for (name, kind, request) in self.notices.all() {
+            let words = NoticeWords { id: CHANGE.to_owned(), time: "2026-01-02T03:04:05.000Z".to_owned(), kind };
+            let request = request.render(&self.notice_scope(term, &words), None).map(|request| request.about(CHANGE));
+            previews.push(RequestPreview { name: name.to_owned(), request });
         }
         let first_page = match self.read_list(term) {
             Ok(None) => return previews,

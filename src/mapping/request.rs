@@ -242,13 +242,16 @@ fn position(purpose: RequestPurpose) -> Position {
         RequestPurpose::List => Position::List,
         RequestPurpose::Batch => Position::Batch,
         RequestPurpose::PrepareFind | RequestPurpose::PrepareCreate => Position::Prepare,
+        RequestPurpose::Notice => Position::Notice,
     }
 }
 
 fn default_method(purpose: RequestPurpose) -> &'static str {
     match purpose {
         RequestPurpose::Put => "PUT",
-        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate => "POST",
+        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate | RequestPurpose::Notice => {
+            "POST"
+        }
         RequestPurpose::Update => "PATCH",
         RequestPurpose::Delete => "DELETE",
         RequestPurpose::Find | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",

@@ -12,6 +12,7 @@ use super::{
     answer::Answer,
     batch::BatchRequest,
     items::{FindRequest, ItemReading, RegistryItem},
+    notices::TargetNotices,
     paging::{ListReader, ListRequest},
     place, record_words,
     request::RequestTemplate,
@@ -59,6 +60,7 @@ pub struct Target {
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
+    pub notices: TargetNotices,
     facts: WriteFacts,
     /// The words of the record that templates use.
     needed: WordSet,

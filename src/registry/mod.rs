@@ -203,6 +203,19 @@ pub trait Registry: Send + Sync + 'static {
         std::future::ready(Ok(false))
     }
 
+    /// How long until [`Registry::send_notice`] has something to send. None if it has nothing to send. `in_sync` says that
+    /// the registry is believed to equal the cluster, and that nothing is held or parked.
+    fn notice_after(&self, in_sync: bool) -> Option<Duration> {
+        let _ = in_sync;
+        None
+    }
+
+    /// Sends a request about the target as a whole, if one is due.
+    fn send_notice(&self, in_sync: bool) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = in_sync;
+        std::future::ready(Ok(()))
+    }
+
     /// The term ended, and writes in flight are abandoned. The next one begins with [`Registry::prepare`].
     fn end_term(&self) {}
 

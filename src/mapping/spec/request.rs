@@ -1,7 +1,8 @@
 //! Requests, and how their answers are judged.
 
 use super::values::{
-    ByteSize, Count, Entries, Flag, Method, ReadingText, ReadingTree, StatusPatterns, TemplateText, TemplateTree,
+    ByteSize, Count, Entries, Flag, Method, Period, ReadingText, ReadingTree, StatusPatterns, TemplateText,
+    TemplateTree,
 };
 use crate::mapping::members::{members, names};
 
@@ -48,6 +49,28 @@ members! {
         pub condition: Option<TemplateText> = "if",
         /// What the answer means.
         pub outcome: RuleOutcome = "is",
+    }
+}
+
+members! {
+    /// A sign of life.
+    pub struct KeepaliveSpec("`keepalive`") {
+        /// The interval, 1s to 24h.
+        pub every: Period = "every",
+        /// The request. Default method: POST.
+        pub request: RequestSpec = "request",
+    }
+}
+
+members! {
+    /// A full push between two requests.
+    pub struct RoundSpec("`round`") {
+        /// The interval, 1m to 24h.
+        pub every: Period = "every",
+        /// The request before the first record. Default method: POST.
+        pub begin: RequestSpec = "begin",
+        /// The request after all records were acknowledged. Default method: POST.
+        pub end: RequestSpec = "end",
     }
 }
 

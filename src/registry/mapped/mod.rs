@@ -14,6 +14,7 @@
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What is remembered? | `records`, `table` |
 //! | What outlives the process? | `memory`, `remembered` |
+//! | What is sent about the target as a whole? | `notices` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
 //! | How are requests signed? | `sign` |
@@ -29,6 +30,7 @@ mod find;
 mod judge;
 mod list;
 pub mod memory;
+mod notices;
 mod prepare;
 mod put;
 pub mod reader;
@@ -52,10 +54,11 @@ use self::{
     judge::verdict,
     list::ListInProgress,
     memory::RowStore,
+    notices::NoticeState,
     put::Put,
     recorder::ExchangeLog,
     records::{Records, Unshown},
-    remembered::RememberedPages,
+    remembered::{MemoryTerm, RememberedPages},
     transport::TargetTransport,
 };
 use super::{
@@ -99,8 +102,11 @@ pub struct TargetClient {
     records: Mutex<Records>,
     /// Keeps the records' rows for the next process.
     memory: Option<Box<dyn RowStore>>,
-    /// The term for which the memory is open.
-    recalled_in: Mutex<Option<u64>>,
+    /// Signs of life and rounds.
+    rounds: Mutex<NoticeState>,
+    memory_term: Mutex<MemoryTerm>,
+    /// Held while the memory is opened.
+    recalling: tokio::sync::Mutex<()>,
     /// The inventory that is being read from the memory.
     remembered: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
@@ -172,7 +178,9 @@ impl TargetClient {
             records: Mutex::new(Records::new(lag, transport.timeout)),
             transport,
             memory: None,
-            recalled_in: Mutex::default(),
+            rounds: Mutex::default(),
+            memory_term: Mutex::default(),
+            recalling: tokio::sync::Mutex::default(),
             remembered: Mutex::default(),
             term: RwLock::new(TermState::new(0, words, false)),
             list: tokio::sync::Mutex::default(),
@@ -191,6 +199,11 @@ impl TargetClient {
         self.records.lock().settled()
     }
 
+    /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
+    fn remembers(&self) -> bool {
+        self.memory.is_some() || self.target.notices.round.is_some()
+    }
+
     fn term(&self) -> TermWords {
         self.term.read().words.clone()
     }
@@ -201,14 +214,12 @@ impl TargetClient {
 
     fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
         let fingerprint = record.map(|record| record.fingerprint);
-        let now = jiff::Timestamp::now().as_millisecond();
-        let first = self.records.lock().first_attempt(key, fingerprint, (version, now));
-        let began = jiff::Timestamp::from_millisecond(first.began).unwrap_or(jiff::Timestamp::MAX);
+        let first = self.records.lock().first_attempt(key, fingerprint, (version, now_ms()));
         let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
         ChangeWords {
             id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
             order,
-            time: began.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            time: change_time(first.began),
             kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
         }
     }
@@ -295,14 +306,12 @@ impl Registry for TargetClient {
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.probe(&self.term()).await?;
-        if self.recalled_in.lock().is_some() {
-            self.save().await?;
-        }
+        self.check_memory().await?;
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
             batches: !self.target.batches.is_empty(),
-            inventory: self.target.list().is_some() || self.memory.is_some(),
-            remembers: self.memory.is_some(),
+            inventory: self.target.list().is_some() || self.remembers(),
+            remembers: self.remembers(),
             ..Features::default()
         };
         Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
@@ -384,10 +393,21 @@ impl Registry for TargetClient {
     }
 
     async fn inventory(&self, _: Option<Bucket>, page: Option<String>, limit: usize) -> Result<InventoryPage, Failure> {
-        match self.memory {
-            Some(_) => self.remembered_page(page.as_deref(), limit),
-            None => self.page(page).await,
+        if !self.remembers() {
+            return self.page(page).await;
         }
+        if page.is_none() {
+            self.begin_round().await?;
+        }
+        self.remembered_page(page.as_deref(), limit)
+    }
+
+    fn notice_after(&self, in_sync: bool) -> Option<Duration> {
+        self.next_notice(in_sync)
+    }
+
+    async fn send_notice(&self, in_sync: bool) -> Result<(), Failure> {
+        self.notify(in_sync).await
     }
 
     fn end_term(&self) {
@@ -399,6 +419,9 @@ impl Registry for TargetClient {
     }
 
     fn inventory_again_after(&self) -> Option<Duration> {
+        if self.remembers() {
+            return self.round_after();
+        }
         if !self.assigns() {
             return None;
         }
@@ -412,6 +435,17 @@ impl Registry for TargetClient {
     fn refresh_credential(&self) {
         self.transport.doubt();
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// A time in milliseconds since 1970, as templates see it.
+fn change_time(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 fn unsupported(what: &str) -> Failure {

@@ -18,6 +18,7 @@ impl TargetClient {
     pub(super) async fn prepare_term(&self, number: u64) -> Result<(), Failure> {
         if self.term.read().number != number {
             self.records.lock().begin_term();
+            self.rounds.lock().begin_term();
         }
         self.recall(number).await?;
         let prepared = self.run_steps(number).await?;

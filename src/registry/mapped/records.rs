@@ -244,6 +244,7 @@ impl Records {
             row.hold(record.fingerprint);
             row.set(Fact::Written, true);
             row.set(Fact::Verified, true);
+            row.set(Fact::InRound, true);
         });
         match self.differing.get_mut(key) {
             Some(differing) if differing.sent == record.fingerprint => differing.rewritten = true,

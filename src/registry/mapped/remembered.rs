@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::{
     TargetClient,
-    memory::{Error, Recalled, RowChange, RowStore, StoredAttempt, StoredRow},
+    memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
     records::{Attempt, Records},
     table::{Fact, Row},
 };
@@ -23,6 +23,14 @@ pub(super) struct RememberedPages {
     token: String,
     rest: std::vec::IntoIter<(Uid, Fingerprint)>,
     count: u64,
+}
+
+/// For which terms the memory is used.
+#[derive(Debug, Default)]
+pub(super) struct MemoryTerm {
+    /// The term that lasts, once it is prepared.
+    wanted: Option<u64>,
+    open: Option<u64>,
 }
 
 impl Records {
@@ -44,6 +52,11 @@ impl Records {
         if self.table.get(key).is_some_and(|row| row.has(Fact::Tried) && !row.has(Fact::Exists)) {
             self.table.remove(key);
         }
+    }
+
+    /// Whether every record was put in the round that lasts.
+    pub(super) fn are_in_round(&self) -> bool {
+        self.table.iter().all(|(_, row)| row.has(Fact::InRound))
     }
 
     fn stored(&self, key: &Uid) -> Option<StoredRow> {
@@ -88,10 +101,11 @@ impl Records {
     }
 
     /// The keys of all records, and what the registry acknowledged. What is on its way is of no known content, so that
-    /// it is sent again.
-    fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
+    /// it is sent again, and so is what the round that lasts has not put.
+    fn remembered(&self, in_round: bool) -> Vec<(Uid, Fingerprint)> {
         let shown = |(key, row): (&Uid, &Row)| {
-            let held = row.held().filter(|_| !self.attempts.contains_key(key));
+            let is_known = !self.attempts.contains_key(key) && (!in_round || row.has(Fact::InRound));
+            let held = row.held().filter(|_| is_known);
             (key.clone(), held.unwrap_or_default())
         };
         self.table.iter().map(shown).collect()
@@ -108,13 +122,24 @@ impl TargetClient {
     /// Reads the memory for a term, unless it was read in this term.
     pub(super) async fn recall(&self, term: u64) -> Result<(), Failure> {
         let Some(memory) = &self.memory else { return Ok(()) };
-        if *self.recalled_in.lock() == Some(term) {
+        self.memory_term.lock().wanted = Some(term);
+        // One at a time: opening it again would close it for the writes of the first.
+        let _recalling = self.recalling.lock().await;
+        if self.memory_term.lock().open == Some(term) {
             return Ok(());
         }
-        let Recalled { rows, last_term } = memory.open(term).await.map_err(|error| unusable(&error))?;
+        let Recalled { rows, last_term, last_round } = memory.open(term).await.map_err(|error| unusable(&error))?;
+        self.rounds.lock().recall(last_round, self.target.notices.round.as_ref().map(|round| round.every));
         let (count, follows) = (rows.len(), last_term.is_none_or(|last| election::follows(last, term)));
         self.records.lock().recall(rows, !follows, self.target.find.is_some());
-        *self.recalled_in.lock() = Some(term);
+        let mut memory_term = self.memory_term.lock();
+        if memory_term.wanted != Some(term) {
+            // The term ended, and another process may need it.
+            memory.close();
+            return Err(unusable(&Error::Closed));
+        }
+        memory_term.open = Some(term);
+        drop(memory_term);
         match last_term {
             None => tracing::info!("the memory is new; it holds no records of earlier processes"),
             Some(_) if follows => tracing::info!(records = count, "memory read"),
@@ -127,15 +152,32 @@ impl TargetClient {
         Ok(())
     }
 
+    /// Whether the memory can be used. If it could not be read for the term, it is read now.
+    pub(super) async fn check_memory(&self) -> Result<(), Failure> {
+        let wanted = self.memory_term.lock().wanted;
+        match wanted {
+            Some(term) => {
+                self.recall(term).await?;
+                self.save().await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Waits until everything that changed is in the memory.
     pub(super) async fn save(&self) -> Result<(), Failure> {
+        self.save_with(None).await
+    }
+
+    /// The same, and notes what became of a round.
+    pub(super) async fn save_with(&self, round: Option<RoundNote>) -> Result<(), Failure> {
         let Some(memory) = &self.memory else { return Ok(()) };
         // Under the lock, so that a later call waits for what an earlier one took.
         let (keys, written) = {
             let mut records = self.records.lock();
             let keys = records.table.take_unsaved();
             let rows: Vec<RowChange> = keys.iter().map(|key| (key.clone(), records.stored(key))).collect();
-            (keys, memory.write(rows))
+            (keys, memory.write(rows, round))
         };
         let guard = Unsaved { client: self, keys };
         let result = written.await.map_err(|error| unusable(&error));
@@ -150,7 +192,7 @@ impl TargetClient {
         let mut current = self.remembered.lock();
         let mut pages = match (token, current.take()) {
             (None, _) => {
-                let all = self.records.lock().remembered();
+                let all = self.records.lock().remembered(self.rounds.lock().is_open());
                 let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
                 RememberedPages { token: String::new(), rest: all.into_iter(), count }
             }
@@ -172,7 +214,7 @@ impl TargetClient {
     /// The term ended: another process may use the memory.
     pub(super) fn forget_term(&self) {
         if let Some(memory) = &self.memory {
-            *self.recalled_in.lock() = None;
+            *self.memory_term.lock() = MemoryTerm::default();
             memory.close();
         }
     }

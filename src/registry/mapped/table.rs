@@ -38,6 +38,8 @@ pub(super) enum Fact {
     Exists = 8,
     /// A put was begun that the memory has to know of: the registry may hold the record.
     Tried = 16,
+    /// The registry acknowledged the record in the round that lasts.
+    InRound = 32,
 }
 
 impl Row {
@@ -145,6 +147,14 @@ impl RecordTable {
         {
             unsaved.insert(key.clone());
         }
+    }
+
+    /// A round begins: no record was put in it yet.
+    pub(super) fn begin_round(&mut self) {
+        self.rows.retain(|_, row| {
+            row.set(Fact::InRound, false);
+            true
+        });
     }
 
     pub(super) fn has_memory(&self) -> bool {

@@ -5,5 +5,6 @@ mod credentials;
 mod fake;
 mod lists;
 mod memory;
+mod notices;
 mod others;
 mod writes;

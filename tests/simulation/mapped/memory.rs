@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use pod_registrar::{
     model::{digest::Fingerprint, uid::Uid},
-    registry::mapped::memory::{Error, Recalled, RowChange, RowStore, StoredRow},
+    registry::mapped::memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredRow},
 };
 
 use crate::world::Shared;
@@ -45,14 +45,14 @@ impl RowStore for ProcessMemory {
             memory.user = Some(self.process);
             let last_term = memory.last_term.replace(term);
             let rows = memory.rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
-            Ok(Recalled { rows, last_term })
+            Ok(Recalled { rows, last_term, last_round: None })
         };
         world.trace(|| format!("{} opens the memory for term {term}: {}", self.process, result.is_ok()));
         drop(world);
         Box::pin(std::future::ready(result))
     }
 
-    fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>> {
+    fn write(&self, rows: Vec<RowChange>, _: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
         let mut world = self.shared.world();
         let is_open = world.rest.memory.user == Some(self.process) && world.processes[self.process].alive;
         if is_open {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{Error, MemoryOwner, Recalled, RowChange, RowStore, rows, schema};
+use super::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, rows, schema};
 use crate::registry::group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks};
 
 /// The file of one target.
@@ -43,8 +43,9 @@ impl RowStore for MemoryFile {
                 // Our own lock has to be gone before.
                 drop(before);
                 let (conn, last_term) = schema::open(&path, &owner, term)?;
-                let rows = rows::all(&conn).map_err(|error| schema::explain(&path, error))?;
-                Ok((conn, Recalled { rows, last_term }))
+                let read = rows::all(&conn).and_then(|rows| Ok((rows, rows::last_round(&conn)?)));
+                let (rows, last_round) = read.map_err(|error| schema::explain(&path, error))?;
+                Ok((conn, Recalled { rows, last_term, last_round }))
             });
             let (conn, recalled) = opened.await.map_err(|_| Error::Closed)??;
             let failed = Arc::new(Mutex::new(None));
@@ -56,10 +57,10 @@ impl RowStore for MemoryFile {
         .boxed()
     }
 
-    fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>> {
+    fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
         let job: CommitJob = Box::new(move |conn| {
-            let result = rows::write(conn, &rows);
+            let result = rows::write(conn, &rows, round);
             let succeeded = result.is_ok();
             let reply: CommitReply = Box::new(move || {
                 // Sending fails if the caller is gone. Its rows stay.

@@ -102,6 +102,15 @@ pub struct StoredAttempt {
     pub began: i64,
 }
 
+/// What became of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundNote {
+    /// It began. If it does not end, the next process begins another one.
+    Begun,
+    /// It ended, at milliseconds since 1970.
+    Ended(i64),
+}
+
 /// The row of a key. None: there is none.
 pub type RowChange = (Uid, Option<StoredRow>);
 
@@ -111,6 +120,8 @@ pub struct Recalled {
     pub rows: Vec<(Uid, StoredRow)>,
     /// The last term that used the memory. None if the memory is new.
     pub last_term: Option<u64>,
+    /// When the last round ended, in milliseconds since 1970. None if it did not.
+    pub last_round: Option<i64>,
 }
 
 /// Keeps rows for longer than the process lives. Calls after `close` fail until the next `open`.
@@ -118,8 +129,8 @@ pub trait RowStore: Send + Sync + 'static {
     /// Opens the store for a term, for this process alone.
     fn open(&self, term: u64) -> BoxFuture<'_, Result<Recalled, Error>>;
 
-    /// Changes rows. Calls are applied in their order, and each ends after its rows are kept.
-    fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>>;
+    /// Changes rows, and notes what became of a round. Calls are applied in their order, and each ends after its rows are kept.
+    fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Lets another process use it.
     fn close(&self);

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::{RowChange, StoredAttempt, StoredRow};
+use super::{RoundNote, RowChange, StoredAttempt, StoredRow};
 use crate::model::{digest::Fingerprint, ids::Version, uid::Uid};
 
 const COLUMNS: &str = "key, id, remote, seen, held, fingerprint, epoch, seq, began";
@@ -25,8 +25,17 @@ fn row(row: &Row<'_>) -> rusqlite::Result<(Uid, StoredRow)> {
     Ok((Uid::from(row.get::<_, String>(0)?), stored))
 }
 
-/// Changes rows, within the caller's transaction.
-pub(super) fn write(conn: &Connection, rows: &[RowChange]) -> rusqlite::Result<()> {
+/// When the last round ended.
+pub(super) fn last_round(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    conn.query_row("SELECT round FROM memory", [], |row| row.get(0))
+}
+
+/// Changes rows, and notes what became of a round, within the caller's transaction.
+pub(super) fn write(conn: &Connection, rows: &[RowChange], round: Option<RoundNote>) -> rusqlite::Result<()> {
+    if let Some(note) = round {
+        let ended = if let RoundNote::Ended(at) = note { Some(at) } else { None };
+        conn.execute("UPDATE memory SET round = ?1", [ended])?;
+    }
     let mut put = conn.prepare_cached(&format!(
         "INSERT OR REPLACE INTO records ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
     ))?;

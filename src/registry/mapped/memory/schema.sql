@@ -8,7 +8,9 @@ CREATE TABLE memory (
   mark    TEXT NOT NULL,
   url     TEXT NOT NULL,
   -- The last term that used it.
-  term    INTEGER
+  term    INTEGER,
+  -- When the last round ended, in milliseconds since 1970. Null if it did not.
+  round   INTEGER
 ) STRICT;
 
 -- A change that may be on its way has an epoch; that of a put has a fingerprint, too.

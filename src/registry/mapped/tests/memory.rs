@@ -13,7 +13,7 @@ use crate::{
         Registry as _,
         mapped::{
             TargetClient,
-            memory::{Error, MemoryOwner, Recalled, RowChange, RowStore, StoredRow, file::MemoryFile},
+            memory::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, StoredRow, file::MemoryFile},
         },
     },
 };
@@ -162,11 +162,14 @@ item: {id: /uid, remote: /id, mark: /owner}
     assert_eq!(fake.requests(), ["DELETE systems/1"]);
 }
 
+/// How many requests there were before, and the rows.
+type Written = (usize, Vec<RowChange>);
+
 /// A store that notes how many requests there were when rows were written.
 #[derive(Clone, Default)]
 struct Notes {
     fake: Option<Fake>,
-    seen: Arc<Mutex<Vec<(usize, Vec<RowChange>)>>>,
+    seen: Arc<Mutex<Vec<Written>>>,
 }
 
 impl RowStore for Notes {
@@ -174,7 +177,7 @@ impl RowStore for Notes {
         Box::pin(std::future::ready(Ok(Recalled::default())))
     }
 
-    fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>> {
+    fn write(&self, rows: Vec<RowChange>, _: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
         let requests = self.fake.as_ref().map_or(0, |fake| fake.contents().requests.len());
         if !rows.is_empty() {
             self.seen.lock().push((requests, rows));
@@ -242,7 +245,7 @@ async fn unusable_file_is_refused_unchanged() {
         let row = StoredRow { remote: Some("\"x\"".repeat(20)), ..StoredRow::default() };
         (Uid::from(format!("{n:08}-0000-4000-8000-000000000000")), Some(row))
     });
-    store.write(rows.collect()).await.unwrap();
+    store.write(rows.collect(), None).await.unwrap();
     drop(store);
     let good = std::fs::read(&path).unwrap();
     let sql = |text: &str| {
@@ -291,6 +294,25 @@ async fn memory_has_one_user_at_a_time() {
     second.end_term();
     first.prepare((1 << 20) + 2).await.unwrap();
     assert_eq!(remembered(&first).await, known(&["01", "03"]));
+}
+
+#[tokio::test]
+async fn unusable_memory_is_tried_again_with_probes() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    std::fs::write(&path, "something else").unwrap();
+    let client = fake.client(HOOK).with_memory(Box::new(file(&path)));
+    client.capabilities().await.unwrap();
+    assert!(matches!(client.prepare(1 << 20).await, Err(Failure::Memory(_))));
+    assert!(matches!(client.capabilities().await, Err(Failure::Memory(_))), "it stays paused");
+    std::fs::remove_file(&path).unwrap();
+    client.capabilities().await.unwrap();
+    client.prepare(1 << 20).await.unwrap();
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    // A process that does not lead any more does not open it.
+    client.end_term();
+    client.capabilities().await.unwrap();
+    assert_eq!(remembered(&self::client(&fake, HOOK, &path, 2 << 20).await).await, known(&["01"]));
 }
 
 #[tokio::test]
@@ -352,8 +374,8 @@ impl RowStore for Shared {
         self.0.open(term)
     }
 
-    fn write(&self, rows: Vec<RowChange>) -> BoxFuture<'static, Result<(), Error>> {
-        self.0.write(rows)
+    fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
+        self.0.write(rows, round)
     }
 
     fn close(&self) {

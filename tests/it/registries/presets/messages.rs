@@ -265,3 +265,39 @@ async fn batched_events_equal_the_cluster() {
     let Some(registries) = BuiltRegistries::find() else { return };
     live(&registries, "cloudevents-batched", "events").await;
 }
+
+#[tokio::test]
+async fn round_is_in_two_events() {
+    let Some(registries) = BuiltRegistries::find() else { return };
+    let (kube, receiver) = (Kube::start().await, registries.receiver("events", &[]).await);
+    let event = |kind: &str| {
+        format!(
+            "{{path: \"\", body: {{specversion: \"1.0\", id: \"{{{{ change.id }}}}\", source: \"{{{{ vars.source }}}}\", \
+             type: com.example.{kind}.v1, time: \"{{{{ change.time }}}}\"}}}}"
+        )
+    };
+    let more = format!(
+        ", round: {{every: 1h, begin: {}, end: {}}}, keepalive: {{every: 1s, request: {}}}",
+        event("begin"),
+        event("end"),
+        event("alive")
+    );
+    let path = targets(kube.folder.path(), &file("cloudevents", &receiver.url, &more));
+    create(&kube, 0..20);
+    let controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    let kinds = async || -> Vec<String> {
+        let kind = |message: &Value| message["type"].as_str().unwrap().trim_end_matches(".v1").to_owned();
+        messages(&receiver).await.iter().map(kind).collect()
+    };
+    let count = |kinds: &[String], kind: &str| kinds.iter().filter(|known| known.ends_with(kind)).count();
+    eventually("the round ends, and signs of life go on", super::process::WITHIN, async || {
+        let kinds = kinds().await;
+        if count(&kinds, ".end") > 0 && count(&kinds, ".alive") > 2 { Ok(()) } else { Err(format!("{kinds:?}")) }
+    })
+    .await;
+    ends(controller).await;
+    let mut kinds = kinds().await;
+    kinds.retain(|kind| !kind.ends_with(".alive"));
+    assert_eq!((kinds.len(), count(&kinds, ".upserted")), (22, 20));
+    assert!(kinds[0].ends_with(".begin") && kinds[21].ends_with(".end"), "{kinds:?}");
+}
