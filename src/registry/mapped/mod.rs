@@ -173,9 +173,11 @@ impl TargetClient {
     fn over(target: &'static Target, transport: TargetTransport) -> Self {
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
+        let mut records = Records::new(lag, transport.timeout);
+        records.tracks_puts = target.notices.round.is_some();
         Self {
             target,
-            records: Mutex::new(Records::new(lag, transport.timeout)),
+            records: Mutex::new(records),
             transport,
             memory: None,
             rounds: Mutex::default(),

@@ -47,10 +47,6 @@ enum RoundState {
 }
 
 impl NoticeState {
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.round, RoundState::Open(_))
-    }
-
     /// The memory was read: the last round ended then, or was not finished.
     pub(super) fn recall(&mut self, last_round: Option<i64>, every: Option<Duration>) {
         let ago = last_round.map(|ended| u64::try_from(now_ms().saturating_sub(ended)).unwrap_or_default());
@@ -85,7 +81,11 @@ impl TargetClient {
         let Some(began) = self.rounds.lock().due() else { return Ok(()) };
         self.send_about(&round.begin, &self.round_words(began, NoticeKind::Begin)).await?;
         self.save_with(Some(RoundNote::Begun)).await?;
-        self.records.lock().table.begin_round();
+        {
+            let mut records = self.records.lock();
+            records.table.begin_round();
+            records.in_round = true;
+        }
         self.rounds.lock().round = RoundState::Open(began);
         tracing::info!("a round begins; putting every record again");
         Ok(())
@@ -131,6 +131,7 @@ impl TargetClient {
         if let (Some(round), Some(began)) = (&notices.round, self.ended_round(in_sync)) {
             self.send_about(&round.end, &self.round_words(began, NoticeKind::End)).await?;
             self.rounds.lock().round = RoundState::DueAt(Instant::now() + round.every);
+            self.records.lock().in_round = false;
             self.save_with(Some(RoundNote::Ended(now_ms()))).await?;
             tracing::info!("the round ended; the registry acknowledged every record");
         }

@@ -80,6 +80,10 @@ pub(super) struct Records {
     pub(super) attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
     is_listing: bool,
+    /// Whether the table has each record whose put was begun.
+    pub(super) tracks_puts: bool,
+    /// Whether a round lasts.
+    pub(super) in_round: bool,
 }
 
 /// What it means that nothing showed a record in this term.
@@ -131,12 +135,15 @@ impl Records {
             strikes: HashMap::new(),
             attempts: HashMap::new(),
             is_listing: false,
+            tracks_puts: false,
+            in_round: false,
         }
     }
 
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
         self.differing.clear();
+        self.in_round = false;
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -244,7 +251,8 @@ impl Records {
             row.hold(record.fingerprint);
             row.set(Fact::Written, true);
             row.set(Fact::Verified, true);
-            row.set(Fact::InRound, true);
+            // One that was on its way when the round began may have arrived before.
+            row.set(Fact::InRound, row.has(Fact::SentInRound));
         });
         match self.differing.get_mut(key) {
             Some(differing) if differing.sent == record.fingerprint => differing.rewritten = true,

@@ -36,13 +36,15 @@ pub(super) struct MemoryTerm {
 impl Records {
     /// A put is about to be sent. From now on, the registry may hold the record. Returns whether nothing said so before.
     pub(super) fn begin_put(&mut self, key: &Uid, id: &str) -> bool {
-        if !self.table.has_memory() {
+        if !self.tracks_puts {
             return false;
         }
+        let in_round = self.in_round;
         self.table.change(key, |row| {
             let is_news = !row.has(Fact::Tried) && !row.has(Fact::Exists);
             row.set_id(key, id);
             row.set(Fact::Tried, true);
+            row.set(Fact::SentInRound, in_round);
             is_news
         })
     }
@@ -98,13 +100,14 @@ impl Records {
             table.insert(&key, row);
         }
         self.table.recall(table);
+        self.tracks_puts = true;
     }
 
     /// The keys of all records, and what the registry acknowledged. What is on its way is of no known content, so that
     /// it is sent again, and so is what the round that lasts has not put.
-    fn remembered(&self, in_round: bool) -> Vec<(Uid, Fingerprint)> {
+    fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
         let shown = |(key, row): (&Uid, &Row)| {
-            let is_known = !self.attempts.contains_key(key) && (!in_round || row.has(Fact::InRound));
+            let is_known = !self.attempts.contains_key(key) && (!self.in_round || row.has(Fact::InRound));
             let held = row.held().filter(|_| is_known);
             (key.clone(), held.unwrap_or_default())
         };
@@ -192,7 +195,7 @@ impl TargetClient {
         let mut current = self.remembered.lock();
         let mut pages = match (token, current.take()) {
             (None, _) => {
-                let all = self.records.lock().remembered(self.rounds.lock().is_open());
+                let all = self.records.lock().remembered();
                 let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
                 RememberedPages { token: String::new(), rest: all.into_iter(), count }
             }

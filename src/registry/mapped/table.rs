@@ -40,6 +40,8 @@ pub(super) enum Fact {
     Tried = 16,
     /// The registry acknowledged the record in the round that lasts.
     InRound = 32,
+    /// The last put was begun in the round that lasts.
+    SentInRound = 64,
 }
 
 impl Row {
@@ -153,12 +155,9 @@ impl RecordTable {
     pub(super) fn begin_round(&mut self) {
         self.rows.retain(|_, row| {
             row.set(Fact::InRound, false);
+            row.set(Fact::SentInRound, false);
             true
         });
-    }
-
-    pub(super) fn has_memory(&self) -> bool {
-        self.unsaved.is_some()
     }
 
     /// The keys that changed since the last call.

@@ -2,6 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
 use super::fake::{Fake, Fault, inventory, write_pod};
 use crate::{
     model::digest::Fingerprint,
@@ -10,7 +14,7 @@ use crate::{
         Registry as _,
         mapped::{
             TargetClient,
-            memory::{MemoryOwner, file::MemoryFile},
+            memory::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, file::MemoryFile},
         },
     },
 };
@@ -94,6 +98,46 @@ async fn round_ends_after_every_record_was_put() {
     assert_eq!(known(&client).await, (1, 0));
     client.send_notice(true).await.unwrap();
     assert_eq!(kinds(&fake), ["begin", "end", "begin", "end"]);
+}
+
+/// Keeps nothing. The first write waits.
+struct SlowStore(Mutex<Option<oneshot::Receiver<()>>>);
+
+impl RowStore for SlowStore {
+    fn open(&self, _: u64) -> BoxFuture<'_, Result<Recalled, Error>> {
+        Box::pin(std::future::ready(Ok(Recalled::default())))
+    }
+
+    fn write(&self, _: Vec<RowChange>, _: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
+        let waits = self.0.lock().take();
+        Box::pin(async move {
+            if let Some(waits) = waits {
+                waits.await.unwrap();
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&self) {}
+}
+
+#[tokio::test]
+async fn put_begun_before_the_round_is_repeated() {
+    let fake = Fake::start().await;
+    let (go, waits) = oneshot::channel();
+    let client = fake.client(ROUND).with_memory(Box::new(SlowStore(Mutex::new(Some(waits)))));
+    client.prepare(1 << 20).await.unwrap();
+    let put = write_pod(&client, 1, "web");
+    let round = async {
+        inventory(&client).await.unwrap();
+        go.send(()).unwrap();
+    };
+    let (verdict, ()) = tokio::join!(put, round);
+    assert_eq!((verdict, kinds(&fake)), (DONE, vec!["begin".to_owned()]));
+    assert_eq!(client.notice_after(true), None, "it may have arrived before");
+    assert_eq!(known(&client).await, (0, 1), "so it is sent again");
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    assert_eq!(client.notice_after(true), Some(Duration::ZERO));
 }
 
 #[tokio::test]
