@@ -23,6 +23,7 @@
 //! | what a registry's answer means | [`registry::client::judge`] |
 //! | what follows when an answer is lost | `controller::delivery::answers` and `Ledger::fail`: the entry becomes uncertain and is retried; [`reconcile::early_resync`] reads the inventory if there are many |
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |
+//! | what a file remembers of a registry that cannot be listed | [`registry::mapped::memory`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
@@ -37,7 +38,8 @@
 //! Five rules hold everywhere:
 //! 1. The store holds what should be registered: packed pods by UID. With its ledger entry, each takes 256 bytes.
 //! 2. The ledger holds what the registry is believed to hold. It is filled from the registry's inventory, so nothing is
-//!    kept on disk, and a restart forgets no deletion.
+//!    kept on disk, and a restart forgets no deletion. Only if a registry cannot be listed, a file is its inventory:
+//!    [`registry::mapped::memory`].
 //! 3. One pure function decides about a pod. Events, full reconciles and resyncs all call it.
 //! 4. The queue holds UIDs. A request's body is built from the store when it is sent, so it is never out of date.
 //! 5. A pending change is dropped only after the registry acknowledges it, with these exceptions: the registry is known to

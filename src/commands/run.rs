@@ -285,6 +285,9 @@ impl Controller {
                 }
                 TargetConnection::Mapped(registry) => {
                     target.log_guarantees(registry.target());
+                    if let Some(path) = target.settings.memory() {
+                        target.log_memory(path, self.election.lease.is_some());
+                    }
                     let event_loop = EventLoop::new(*registry, view, options, clock, outputs);
                     loops.start(target, health, event_loop, inputs, stop);
                 }

@@ -24,7 +24,11 @@ use crate::{
     model::ids::RecordOwner,
     registry::{
         client::{Client, Config},
-        mapped::{TargetClient, recorder::ExchangeLog},
+        mapped::{
+            TargetClient,
+            memory::{MemoryOwner, file::MemoryFile},
+            recorder::ExchangeLog,
+        },
     },
 };
 
@@ -102,6 +106,14 @@ impl TargetSettings {
         }
     }
 
+    /// The path of its memory.
+    pub(super) fn memory(&self) -> Option<&str> {
+        match &self.kind {
+            TargetKind::V1(_) => None,
+            TargetKind::Mapped(spec) => spec.connection.memory.as_ref().map(|file| file.text.as_str()),
+        }
+    }
+
     /// Makes the client. It reads the files that the settings name, and connects later.
     pub(super) fn connect(
         &self,
@@ -124,8 +136,14 @@ impl TargetSettings {
             TargetKind::Mapped(spec) => {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
                 let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, log);
-                let client = client.map_err(|source| self.unusable(source))?;
-                TargetConnection::Mapped(Box::new(client.with_lookups(self.max_in_flight)))
+                let client = client.map_err(|source| self.unusable(source))?.with_lookups(self.max_in_flight);
+                TargetConnection::Mapped(Box::new(match &spec.connection.memory {
+                    None => client,
+                    Some(file) => {
+                        let owner = memory_owner(client.target(), &spec.connection, owner);
+                        client.with_memory(Box::new(MemoryFile::new(PathBuf::from(&file.text), owner)))
+                    }
+                }))
             }
         })
     }
@@ -146,6 +164,16 @@ pub(super) fn choose(mut targets: Vec<TargetSettings>, name: Option<&str>) -> Re
     match at {
         Some(at) => Ok(targets.swap_remove(at)),
         None => Err(Error::NoSuchTarget { name: name.unwrap_or_default().to_owned(), known }),
+    }
+}
+
+/// What the memory of a target is for.
+fn memory_owner(target: &Target, connection: &ConnectionSpec, owner: &RecordOwner) -> MemoryOwner {
+    MemoryOwner {
+        target: target.name().to_owned(),
+        cluster: owner.cluster_id.clone(),
+        mark: target.mark().to_owned(),
+        url: connection.url.text.clone(),
     }
 }
 

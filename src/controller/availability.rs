@@ -127,7 +127,7 @@ impl Availability {
     /// A request failed. Returns how long requests pause, unless the failure concerns this request alone.
     pub(super) fn failed(&mut self, failure: &Failure, now: Moment) -> Option<Duration> {
         let unreached = match failure {
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. } => true,
+            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Unauthorized { .. } | Failure::Memory(_) => true,
             Failure::Throttled { status, .. } => *status >= 500,
             _ => false,
         };

@@ -30,10 +30,11 @@ use super::{
     error::Error,
     leadership::Term,
     lists::Lists,
+    notices::NoticeSchedule,
     options::{ControllerOptions, Inputs, Outputs},
     records::DesiredRecords,
     report::{LoopCounts, Reporter},
-    requests::Requests,
+    requests::{Request, Requests},
     resync::Resync,
     session::{LocalStep, WriterSession},
     unknown_pods::UnknownPods,
@@ -69,6 +70,7 @@ pub struct EventLoop<R> {
     availability: Availability,
     session: WriterSession,
     resync: Resync,
+    notices: NoticeSchedule,
     absences: Absences,
     unknown_pods: UnknownPods,
     delivery: Delivery,
@@ -108,6 +110,7 @@ impl<R: Registry> EventLoop<R> {
             availability,
             session: WriterSession::new(options, session_rng),
             resync,
+            notices: NoticeSchedule::new(),
             absences,
             unknown_pods: UnknownPods::default(),
             delivery,
@@ -172,6 +175,7 @@ impl<R: Registry> EventLoop<R> {
         self.declare(now);
         self.ask_registry(now);
         self.deliver(now);
+        self.send_notices(now);
         self.report(now);
     }
 
@@ -181,6 +185,7 @@ impl<R: Registry> EventLoop<R> {
             self.availability.due_at(),
             self.session.due_at(),
             self.resync.due_at(),
+            self.notices.due_at(),
             self.absences.due_at(now),
             self.delivery.due_at(&self.ledger, now),
             self.unknown_pods.due_at(),
@@ -229,6 +234,16 @@ impl<R: Registry> EventLoop<R> {
                 let kind = self.resync.complete_unread(&mut self.ledger, now);
                 self.resynced(kind, now);
             }
+        }
+    }
+
+    /// Sends a sign of life, or the end of a round.
+    fn send_notices(&mut self, now: Moment) {
+        let may_send = self.leads() && self.session.is_open() && self.availability.lets_through(now);
+        let in_sync = self.is_in_sync(now);
+        let after = if may_send { self.requests.registry().notice_after(in_sync) } else { None };
+        if self.notices.sends(after, now) {
+            self.requests.send(Request::Notice { in_sync });
         }
     }
 
@@ -303,8 +318,8 @@ impl<R: Registry> EventLoop<R> {
             queue_entries: self.delivery.queue.entries(),
         };
         if let Some(uncertain) = self.reporter.report(&self.ledger, &counts, now) {
-            let has_inventory = self.availability.features().inventory;
-            let may_resync = has_inventory && self.session.is_open() && self.ledger.is_seeded();
+            let Features { inventory, remembers, .. } = self.availability.features();
+            let may_resync = inventory && !remembers && self.session.is_open() && self.ledger.is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
                 self.resync.begin_early(uncertain, now);
             }

@@ -41,6 +41,7 @@ mod identity;
 mod inventory;
 mod leadership;
 mod lists;
+mod notices;
 pub mod options;
 mod queue;
 mod records;

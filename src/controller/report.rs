@@ -203,6 +203,13 @@ impl Reporter {
                 pause_ms,
                 "the registry refuses the credential; reading it again. Check the token and its rights"
             );
+        } else if matches!(failure, Failure::Memory(_)) {
+            tracing::error!(
+                error = %failure,
+                failures,
+                pause_ms,
+                "the memory of the target cannot be used; the target waits. Fix it as the field error says"
+            );
         } else {
             tracing::warn!(?request, error = %failure, failures, pause_ms, "request to the registry failed; pausing");
         }
@@ -234,6 +241,14 @@ impl Reporter {
                 error,
                 "the registry still refuses the credential; retrying. Check the token and its rights"
             );
+        } else if matches!(self.outage.last(), Some(Failure::Memory(_))) {
+            tracing::error!(
+                lasted_s,
+                failures,
+                pending,
+                error,
+                "the memory of the target still cannot be used; the target waits. Fix it as the field error says"
+            );
         } else {
             tracing::warn!(lasted_s, failures, pending, error, "requests to the registry still fail; retrying");
         }
@@ -244,7 +259,7 @@ fn outcome(failure: &Failure) -> RequestOutcome {
     match failure {
         Failure::Unauthorized { .. } => RequestOutcome::Unauthorized,
         Failure::Throttled { .. } => RequestOutcome::Throttled,
-        Failure::Unreachable(_) | Failure::Broken(_) => RequestOutcome::Failed,
+        Failure::Unreachable(_) | Failure::Broken(_) | Failure::Memory(_) => RequestOutcome::Failed,
         Failure::Refused { .. }
         | Failure::NotFound
         | Failure::Expired

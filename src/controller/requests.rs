@@ -43,6 +43,10 @@ pub(super) enum Request {
     CloseSession {
         epoch: u64,
     },
+    /// A request about the target as a whole.
+    Notice {
+        in_sync: bool,
+    },
     Heartbeat(Heartbeat),
     /// Asks who holds the session.
     Holder {
@@ -113,6 +117,7 @@ pub(super) enum Reply {
     SessionOpened { term: LeaderTerm, result: Result<SessionOpened, Failure> },
     Prepared { term: LeaderTerm, result: Result<bool, Failure> },
     SessionClosed,
+    Notice(Result<(), Failure>),
     Heartbeat { epoch: u64, result: Result<Option<Contender>, Failure> },
     Holder { asked: AskedHolder, result: Result<Option<SessionHolder>, Failure> },
     Inventory { epoch: u64, step: ReadStep },
@@ -134,6 +139,7 @@ impl Request {
                 }
                 Reply::SessionClosed
             }
+            Self::Notice { in_sync } => Reply::Notice(registry.send_notice(in_sync).await),
             Self::Heartbeat(beat) => Reply::Heartbeat { epoch: beat.epoch, result: registry.heartbeat(beat).await },
             Self::Holder { asked, announcement } => {
                 if let Some(beat) = announcement {

@@ -61,7 +61,16 @@ fn downtime(target: &Target) -> Guarantee {
     let (level, because) = match target.list() {
         Some(_) if shows_ours(target) => (GuaranteeLevel::Full, "`list` shows records without a pod"),
         Some(_) => (GuaranteeLevel::None, "`list` does not show whose a record is; read the mark with `item.mark`"),
-        None => (GuaranteeLevel::None, "there is no `list`, so records of earlier processes are not known"),
+        None if target.remembers => {
+            (GuaranteeLevel::Full, "`memory` holds the records without a pod, while its file follows the leader")
+        }
+        None if target.notices.round.is_some() => {
+            (GuaranteeLevel::Partial, "`round` shows the receiver which records it did not put")
+        }
+        None => (
+            GuaranteeLevel::None,
+            "there is neither `list` nor `memory`, so records of earlier processes are not known",
+        ),
     };
     Guarantee { name: "pods deleted during downtime are removed", level, because }
 }
@@ -76,6 +85,9 @@ fn restart(target: &Target) -> Guarantee {
             (GuaranteeLevel::None, "each record is written once per start; `list` does not show whose it is")
         }
         Reads::Found => (GuaranteeLevel::Full, "`find` reads each record once per term, before it is written"),
+        Reads::Remembered => {
+            (GuaranteeLevel::Full, "`memory` holds what was acknowledged, while its file follows the leader")
+        }
         Reads::Nothing => (GuaranteeLevel::None, "each record is written once per term; nothing shows what it holds"),
     };
     Guarantee { name: "a restart writes only differences", level, because }
@@ -100,7 +112,10 @@ fn drift(target: &Target) -> Guarantee {
             (GuaranteeLevel::Partial, "only records that this process wrote are written again if they are missing")
         }
         Reads::Found => (GuaranteeLevel::Partial, "each record is compared once per term; there is no `list`"),
-        Reads::Nothing => (GuaranteeLevel::None, "there is nothing to compare with"),
+        Reads::Remembered | Reads::Nothing if target.notices.round.is_some() => {
+            (GuaranteeLevel::Partial, "`round` puts every record again, whatever the registry holds")
+        }
+        Reads::Remembered | Reads::Nothing => (GuaranteeLevel::None, "there is nothing to compare with"),
     };
     Guarantee { name: "drift is repaired at a resync", level, because }
 }
@@ -126,7 +141,7 @@ fn by_the_lease(reads: Reads) -> &'static str {
         Reads::Presence | Reads::Unmarked { contents: false } => {
             "by the Lease alone; a late deletion is repaired at the next resync, another write in the next term"
         }
-        Reads::Found | Reads::Nothing => "by the Lease alone; no `list` shows a late write",
+        Reads::Found | Reads::Remembered | Reads::Nothing => "by the Lease alone; no `list` shows a late write",
     }
 }
 
@@ -143,6 +158,8 @@ enum Reads {
     },
     /// There is no `list`; `find` shows what each of them holds.
     Found,
+    /// A file remembers what was written.
+    Remembered,
     Nothing,
 }
 
@@ -152,6 +169,7 @@ fn reads(target: &Target) -> Reads {
         Some(_) if !shows_ours(target) => Reads::Unmarked { contents },
         Some(_) if contents => Reads::Contents,
         Some(_) => Reads::Presence,
+        None if target.remembers => Reads::Remembered,
         None if contents && target.find.is_some() => Reads::Found,
         None => Reads::Nothing,
     }
@@ -198,6 +216,7 @@ mod tests {
         let if_none = by_seen.replace("}\"}}", "}\", If-None-Match: \"{{ omit if seen is defined else '*' }}\"}}");
         let by = |member: &str| put.replace("}}\"", &format!("}}}}\", query: {{c: \"{{{{ change.{member} }}}}\"}}"));
         let batch = r#", batch: [{path: b, put: [{id: "{{ id }}"}], max: {records: 2}}]"#;
+        let round = "round: {every: 1h, begin: {path: b}, end: {path: e}}";
         // In the order of the tables in docs/targets.md.
         let cases = [
             ("preset: etcd".to_owned(), [Full; 5], "older one"),
@@ -234,6 +253,10 @@ mod tests {
             (found("mark: /a"), [Full, None, None, None, Partial], "no `list`"),
             (found("digest: /b"), [Partial, None, Full, Partial, Partial], "no `list`"),
             (found(digest) + r#", id: "o-{{ pod.uid }}""#, [Full, None, Full, Partial, Partial], "no `list`"),
+            (format!("{body}, {put}, memory: /m"), [Partial, Full, Full, None, Partial], "no `list`"),
+            (found(digest) + ", memory: /m", [Full, Full, Full, None, Partial], "no `list`"),
+            (format!("{body}, {put}, {round}"), [Partial, Partial, None, Partial, Partial], "no `list`"),
+            (format!("{body}, {put}, memory: /m, {round}"), [Partial, Full, Full, Partial, Partial], "no `list`"),
             (format!("{body}, {put}"), [Partial, None, None, None, Partial], "no `list`"),
         ];
         for (members, levels, late_write) in cases {

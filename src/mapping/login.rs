@@ -100,6 +100,7 @@ impl LoginTemplate {
             url: format!("{}/{}", self.base, super::url::encode_literal(path.trim_start_matches('/'))),
             headers,
             body: Some(body.to_string().into_bytes()),
+            change: None,
         })
     }
 

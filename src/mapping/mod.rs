@@ -26,6 +26,7 @@ mod json_object;
 pub mod load;
 pub mod login;
 pub mod members;
+pub mod notices;
 pub mod outcome;
 pub mod paging;
 pub mod place;

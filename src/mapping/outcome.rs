@@ -42,6 +42,8 @@ pub enum RequestPurpose {
     Batch,
     PrepareFind,
     PrepareCreate,
+    /// It is about the target as a whole.
+    Notice,
 }
 
 /// What an answer means.
@@ -174,7 +176,9 @@ fn default(purpose: RequestPurpose, words_used: WordSet, status: u16) -> RuleOut
     match (status, purpose) {
         (200..=299, _) => RuleOutcome::Done,
         (401 | 403 | 407, _) => RuleOutcome::Pause,
-        (404 | 410, RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Batch) => RuleOutcome::Reject,
+        (404 | 410, RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::Notice) => {
+            RuleOutcome::Reject
+        }
         (404 | 410, _) => RuleOutcome::Absent,
         (409, RequestPurpose::Delete) | (412, _) => RuleOutcome::Stale,
         // It names the revision that it replaces, which is another one by now.

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Members of a target that are replaced whole.
-const WHOLE: [&str; 7] = ["auth", "put", "create", "update", "delete", "list", "find"];
+const WHOLE: [&str; 8] = ["auth", "sign", "put", "create", "update", "delete", "list", "find"];
 
 impl PresetName {
     /// The description. Protocol v1 has none: it is not described but built in.
@@ -27,6 +27,10 @@ impl PresetName {
             Self::Port => Some(include_str!("presets/port.yaml")),
             Self::Postgrest => Some(include_str!("presets/postgrest.yaml")),
             Self::Servicenow => Some(include_str!("presets/servicenow.yaml")),
+            Self::Webhook => Some(include_str!("presets/webhook.yaml")),
+            Self::Cloudevents => Some(include_str!("presets/cloudevents.yaml")),
+            Self::CloudeventsBinary => Some(include_str!("presets/cloudevents-binary.yaml")),
+            Self::CloudeventsBatched => Some(include_str!("presets/cloudevents-batched.yaml")),
         }
     }
 }

@@ -5,9 +5,14 @@
 use serde_json::{Map, Value as Json};
 
 use super::{
+    notices::NoticeWords,
     request::RenderedRequest,
     scope::Scope,
-    spec::auth::AuthSpec,
+    spec::{
+        ConnectionSpec,
+        auth::AuthSpec,
+        sign::{SignSpec, WEBHOOK_HEADERS},
+    },
     target::{RenderedRecord, Target, TermWords},
     template::RenderError,
     writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
@@ -16,6 +21,8 @@ use crate::model::record::Record;
 
 /// Shown instead of a credential.
 pub const HIDDEN: &str = "***";
+/// The id of every change.
+const CHANGE: &str = "CHANGE";
 
 /// A request as it would be sent, or why it cannot be rendered.
 #[derive(Debug)]
@@ -39,7 +46,7 @@ impl Target {
         self.term(1, &Json::Object(kept.collect::<Map<_, _>>()))
     }
 
-    /// The requests that are for no single pod: `prepare`, and the first page of `list`.
+    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of `list`.
     pub fn preview_requests(&self, term: &TermWords) -> Vec<RequestPreview> {
         let mut previews = Vec::new();
         for step in &self.prepare {
@@ -48,6 +55,11 @@ impl Target {
                 let name = format!("prepare {} {kind}", step.name);
                 previews.push(RequestPreview { name, request: request.render(term.scope(), None) });
             }
+        }
+        for (name, kind, request) in self.notices.all() {
+            let words = NoticeWords { id: CHANGE.to_owned(), time: "2026-01-02T03:04:05.000Z".to_owned(), kind };
+            let request = request.render(&self.notice_scope(term, &words), None).map(|request| request.about(CHANGE));
+            previews.push(RequestPreview { name: name.to_owned(), request });
         }
         let first_page = match self.read_list(term) {
             Ok(None) => return previews,
@@ -74,12 +86,13 @@ impl Target {
         let (first, later) =
             (self.write_scope(&record, &Held::default(), &put), self.write_scope(&record, &self.held(), &put));
         let mut previews = Vec::new();
+        let writes = |request: Result<RenderedRequest, _>| request.map(|request| request.about(CHANGE));
         let mut add = |name: &str, request| previews.push(RequestPreview { name: name.to_owned(), request });
         match &self.writes {
-            Writes::Put(put) => add("put", put.request.render(&first, Some(&record.body))),
+            Writes::Put(put) => add("put", writes(put.request.render(&first, Some(&record.body)))),
             Writes::CreateUpdate { create, update } => {
-                add("create", create.request.render(&first, Some(&record.body)));
-                add("update", update.request.render(&later, Some(&record.body)));
+                add("create", writes(create.request.render(&first, Some(&record.body))));
+                add("update", writes(update.request.render(&later, Some(&record.body))));
             }
             Writes::Batches | Writes::Nothing => {}
         }
@@ -89,7 +102,7 @@ impl Target {
         let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
         let delete = self.delete_scope(term, &record.id, &self.held(), &change(ChangeKind::Delete), &removal);
         if let Some(request) = &self.delete {
-            add("delete", request.render(&delete, None));
+            add("delete", writes(request.render(&delete, None)));
         }
         previews.extend(self.preview_batches(term, &later, &delete));
         Ok(Some(RecordPreview { record, requests: previews }))
@@ -102,6 +115,7 @@ impl Target {
             let deletes = batch.deletes().then(|| ("delete", batch.delete_operations(delete)));
             for (kind, operations) in puts.into_iter().chain(deletes) {
                 let request = operations.and_then(|operations| batch.render(term.scope(), operations));
+                let request = request.map(|request| request.about(CHANGE));
                 previews.push(RequestPreview { name: format!("batch {number} {kind}"), request });
             }
         }
@@ -118,11 +132,28 @@ impl Target {
 }
 
 fn change(kind: ChangeKind) -> ChangeWords {
-    ChangeWords { id: "CHANGE".to_owned(), order: 1, time: "2026-01-02T03:04:05.000Z".to_owned(), kind }
+    ChangeWords { id: CHANGE.to_owned(), order: 1, time: "2026-01-02T03:04:05.000Z".to_owned(), kind }
 }
 
-/// Adds the credentials that the client would add, hidden.
-pub fn with_hidden_credentials(mut request: RenderedRequest, auth: Option<&AuthSpec>) -> RenderedRequest {
+/// Adds the credentials and the signature that the client would add, hidden.
+pub fn with_hidden_secrets(request: RenderedRequest, connection: &ConnectionSpec) -> RenderedRequest {
+    let mut request = with_hidden_credentials(request, connection.auth.as_ref());
+    match (&connection.sign, &request.change) {
+        (Some(SignSpec::StandardWebhooks(spec)), Some(id)) => {
+            let signatures = vec![format!("v1,{HIDDEN}"); spec.secret_files.len()];
+            let values = [id.clone(), "1767323045".to_owned(), signatures.join(" ")];
+            request.headers.extend(WEBHOOK_HEADERS.map(str::to_owned).into_iter().zip(values));
+        }
+        (Some(SignSpec::Hmac(spec)), _) => {
+            let prefix = spec.prefix.as_ref().map_or("", |prefix| prefix.text.as_str());
+            request.headers.push((spec.header.text.clone(), format!("{prefix}{HIDDEN}")));
+        }
+        _ => {}
+    }
+    request
+}
+
+fn with_hidden_credentials(mut request: RenderedRequest, auth: Option<&AuthSpec>) -> RenderedRequest {
     let header = |name: &str, value: String| Some((name.to_owned(), value));
     let authorization = |scheme: &str| header("Authorization", format!("{scheme} {HIDDEN}"));
     let added = match auth {
@@ -180,7 +211,7 @@ mod tests {
         let record = target.preview_record(&samples::all("c", "c", "o")[0], &term).unwrap().unwrap();
         let all = target.preview_requests(&term).into_iter().chain(record.requests);
         all.map(|preview| {
-            let request = with_hidden_credentials(preview.request.unwrap(), spec.connection.auth.as_ref());
+            let request = with_hidden_secrets(preview.request.unwrap(), &spec.connection);
             let headers: String = request.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
             format!("{} {} {}{headers}", preview.name, request.method, request.url)
         })
@@ -203,6 +234,20 @@ mod tests {
             etcd.iter().filter_map(|line| Some(line.split_once(" POST http://a/v3/kv/")?.0)).collect();
         assert_eq!(names, ["prepare fence create", "list", "put", "find", "delete"], "{etcd:#?}");
         assert!(etcd.iter().all(|line| line.ends_with(" X-Key: Token ***")), "{etcd:#?}");
+    }
+
+    #[test]
+    fn signatures_are_shown_hidden() {
+        let hook = previews(
+            "put: {path: p}, delete: {path: \"p/{{ id }}\"}, body: {}, \
+             sign: {standardWebhooks: {secretFiles: [/a, /b]}}",
+        );
+        let end = " webhook-id: CHANGE webhook-timestamp: 1767323045 webhook-signature: v1,*** v1,***";
+        assert!(hook.iter().all(|line| line.ends_with(end)), "{hook:#?}");
+        let hmac = previews("preset: rest, sign: {hmac: {header: X-Sig, secretFile: /a, prefix: sha256=}}");
+        assert!(hmac.iter().all(|line| line.ends_with(" X-Sig: sha256=***")), "{hmac:#?}");
+        let rest = previews("preset: rest, sign: {standardWebhooks: {secretFiles: [/a]}}");
+        assert!(!rest[0].contains("webhook"), "a list is no message: {rest:#?}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct RenderedRequest {
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
+    /// The id of the change that it is about, if it writes. The same for each attempt.
+    pub change: Option<String>,
 }
 
 /// Without the values of headers and the body: that of a login holds secrets.
@@ -34,6 +36,14 @@ impl fmt::Debug for RenderedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = self.body.as_ref().map(Vec::len).unwrap_or_default();
         write!(f, "{} {} ({size} bytes)", self.method, self.url)
+    }
+}
+
+impl RenderedRequest {
+    /// The same, about the change with this id.
+    #[must_use]
+    pub fn about(self, change: &str) -> Self {
+        Self { change: Some(change.to_owned()), ..self }
     }
 }
 
@@ -57,6 +67,8 @@ enum RequestBody {
     /// The record's body, as it was rendered.
     Record,
     Template(Template),
+    /// Form fields.
+    Form(Vec<(String, Leaf)>),
     /// The operations of a batch: one list, or one operation per line.
     Operations {
         lines: bool,
@@ -85,9 +97,10 @@ impl RequestTemplate {
         let path = path(spec, position, compiler);
         let query = entries(&spec.query, position, compiler);
         let headers = headers(spec, shared, position, compiler);
-        let body = match &spec.body {
-            Some(tree) => compiler.tree(position, tree).map(RequestBody::Template),
-            None => Some(match purpose {
+        let body = match (&spec.body, &spec.form) {
+            (Some(tree), _) => compiler.tree(position, tree).map(RequestBody::Template),
+            (None, Some(form)) => entries(form, position, compiler).map(RequestBody::Form),
+            (None, None) => Some(match purpose {
                 RequestPurpose::Put | RequestPurpose::Create | RequestPurpose::Update => RequestBody::Record,
                 RequestPurpose::Batch => RequestBody::Operations { lines },
                 _ => RequestBody::None,
@@ -100,7 +113,8 @@ impl RequestTemplate {
         };
         let rules = Rules::compile(&rules, Position::Answer, compiler);
         let (path, query, headers, body, rules) = (path?, query?, headers?, body?, rules?);
-        let leaves = query.iter().chain(&headers).map(|(_, leaf)| leaf).chain([&path]);
+        let form = if let RequestBody::Form(fields) = &body { fields.as_slice() } else { &[] };
+        let leaves = query.iter().chain(&headers).chain(form).map(|(_, leaf)| leaf).chain([&path]);
         let of_body = if let RequestBody::Template(template) = &body { template.uses().words } else { WordSet::NONE };
         let uses = leaves.fold(of_body, |words, leaf| words.and(leaf.uses().words));
         let method =
@@ -129,10 +143,12 @@ impl RequestTemplate {
 
     /// The literal texts of the query and the body, with the names that they have.
     pub(super) fn literals(&self) -> Vec<(String, String)> {
-        let query = self.query.iter().filter_map(|(name, leaf)| Some((name.clone(), leaf.constant()?.to_owned())));
-        let mut found: Vec<(String, String)> = query.collect();
-        if let RequestBody::Template(template) = &self.body {
-            template.literals(&mut found);
+        let constant = |(name, leaf): &(String, Leaf)| Some((name.clone(), leaf.constant()?.to_owned()));
+        let mut found: Vec<(String, String)> = self.query.iter().filter_map(constant).collect();
+        match &self.body {
+            RequestBody::Template(template) => template.literals(&mut found),
+            RequestBody::Form(fields) => found.extend(fields.iter().filter_map(constant)),
+            _ => {}
         }
         found
     }
@@ -146,19 +162,29 @@ impl RequestTemplate {
             RequestBody::None => None,
             RequestBody::Record => record.map(Json::to_string),
             RequestBody::Template(template) => template.render(scope)?.map(|json| json.to_string()),
+            RequestBody::Form(fields) => Some(form(fields, scope)?),
             RequestBody::Operations { lines } => Some(operations(*lines, record)),
         };
-        let is_json = !matches!(self.body, RequestBody::Operations { lines: true });
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, leaf) in &self.headers {
             headers.extend(header(leaf, scope)?.map(|value| (name.clone(), value)));
         }
         if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-            let kind = if is_json { "application/json" } else { "application/x-ndjson" };
+            let kind = match self.body {
+                RequestBody::Form(_) => "application/x-www-form-urlencoded",
+                RequestBody::Operations { lines: true } => "application/x-ndjson",
+                _ => "application/json",
+            };
             headers.push(("Content-Type".to_owned(), kind.to_owned()));
         }
         let url = self.url(scope)?;
-        Ok(RenderedRequest { method: self.method.clone(), url, headers, body: body.map(String::into_bytes) })
+        Ok(RenderedRequest {
+            method: self.method.clone(),
+            url,
+            headers,
+            body: body.map(String::into_bytes),
+            change: None,
+        })
     }
 
     fn url(&self, scope: &Scope) -> Result<String, RenderError> {
@@ -197,8 +223,12 @@ impl RequestTemplate {
         for (_, leaf) in &self.headers {
             _ = header(leaf, scope).map_err(&mut *report);
         }
-        if let RequestBody::Template(template) = &self.body {
-            template.try_parts(scope, report);
+        match &self.body {
+            RequestBody::Template(template) => template.try_parts(scope, report),
+            RequestBody::Form(fields) => {
+                fields.iter().for_each(|(_, leaf)| _ = leaf.text(scope).map_err(&mut *report));
+            }
+            _ => {}
         }
     }
 
@@ -217,13 +247,16 @@ fn position(purpose: RequestPurpose) -> Position {
         RequestPurpose::List => Position::List,
         RequestPurpose::Batch => Position::Batch,
         RequestPurpose::PrepareFind | RequestPurpose::PrepareCreate => Position::Prepare,
+        RequestPurpose::Notice => Position::Notice,
     }
 }
 
 fn default_method(purpose: RequestPurpose) -> &'static str {
     match purpose {
         RequestPurpose::Put => "PUT",
-        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate => "POST",
+        RequestPurpose::Create | RequestPurpose::Batch | RequestPurpose::PrepareCreate | RequestPurpose::Notice => {
+            "POST"
+        }
         RequestPurpose::Update => "PATCH",
         RequestPurpose::Delete => "DELETE",
         RequestPurpose::Find | RequestPurpose::Adopt | RequestPurpose::List | RequestPurpose::PrepareFind => "GET",
@@ -323,6 +356,15 @@ pub(super) fn header(leaf: &Leaf, scope: &Scope) -> Result<Option<String>, Rende
         return Err(leaf.error(values::Error::Evaluation(what)));
     }
     Ok(value)
+}
+
+/// The fields that are not left out, percent-encoded. A space is `%20`, which every decoder of forms reads.
+fn form(fields: &[(String, Leaf)], scope: &Scope) -> Result<String, RenderError> {
+    let mut pairs = Vec::with_capacity(fields.len());
+    for (name, leaf) in fields {
+        pairs.extend(leaf.text(scope)?.map(|value| format!("{}={}", url::encode(name), url::encode(&value))));
+    }
+    Ok(pairs.join("&"))
 }
 
 fn operations(lines: bool, operations: Option<&Json>) -> String {

@@ -1,14 +1,16 @@
 //! Rules about members that belong together. They need no templates.
 
+mod memory;
 mod records;
 mod requests;
+mod sign;
 
 use std::time::Duration;
 
 use super::{
     load::LoadedTarget,
     place::{Error, Place, Source},
-    spec::{ConnectionSpec, auth::AuthSpec},
+    spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
     tree::{Node, Tree},
 };
 
@@ -22,14 +24,18 @@ pub(super) fn check(document: &Tree, targets: &[LoadedTarget], errors: &mut Vec<
         errors.push(document.place.error("the file has no target", "add one to `targets`"));
     }
     names_are_unique(targets, errors);
+    memory::are_unique(targets, errors);
     for target in targets {
         let before = errors.len();
         keys_are_literal(&target.tree, errors);
         connection(&target.spec.connection, &target.tree, errors);
+        credentials_in_forms(&target.spec, errors);
         if target.speaks_v1() {
             members_of_v1(&target.tree, &target.spec.connection, errors);
         } else {
             records::check(&target.spec.records, errors);
+            sign::check(&target.spec, errors);
+            memory::check(&target.spec, errors);
         }
         errors[before..].iter_mut().for_each(|error| show_in_file(error, &document.place.source, &target.tree.place));
     }
@@ -100,6 +106,15 @@ fn connection(connection: &ConnectionSpec, tree: &Tree, errors: &mut Vec<Error>)
             requests::headers(&login.headers, errors);
         }
         _ => {}
+    }
+}
+
+/// `auth.body` sets a member of JSON.
+fn credentials_in_forms(target: &TargetSpec, errors: &mut Vec<Error>) {
+    let Some(AuthSpec::Body(body)) = &target.connection.auth else { return };
+    if target.records.requests().any(|request| request.form.is_some()) {
+        let what = "`auth.body` sets a member of a JSON body, and a request has a `form`";
+        errors.push(body.at.place.error(what, "use `auth.header` or `auth.query`"));
     }
 }
 

@@ -87,7 +87,7 @@ fn scalar(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{origins, show};
-    use crate::mapping::{load::load, place::Source, yaml};
+    use crate::mapping::{load::load, place::Source, spec::values::PresetName, yaml};
 
     #[test]
     fn members_show_their_origin() {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn shown_target_is_the_same_document() {
-        for preset in ["rest", "etcd", "skydns", "consul"] {
+        for preset in PresetName::NAMES.iter().filter(|name| **name != "v1") {
             let text = format!(
                 "targets: [{{name: a, preset: {preset}, url: http://a, vars: {{\"on\": [], x: {{}}, y: [[1, {{a: \"1\"}}]]}}}}]"
             );

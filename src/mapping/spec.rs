@@ -7,14 +7,16 @@ pub mod auth;
 mod checks;
 pub mod reading;
 pub mod request;
+pub mod sign;
 pub mod values;
 
 use self::{
     auth::{AuthSpec, TlsSpec},
     reading::{FindSpec, ItemSpec, ListSpec, PrepareSpec},
-    request::{BatchSpec, OutcomeRule, RequestSpec, WriteSpec},
+    request::{BatchSpec, KeepaliveSpec, OutcomeRule, RequestSpec, RoundSpec, WriteSpec},
+    sign::SignSpec,
     values::{
-        BaseUrl, ByteSize, Count, Entries, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
+        BaseUrl, ByteSize, Count, Entries, FilePath, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
         ReadingText, TargetName, TemplateText, TemplateTree,
     },
 };
@@ -51,8 +53,12 @@ members! {
         pub select: Option<SelectSpec> = "select",
         /// Credentials, which are read from files again when the files change and after a 401.
         pub auth: Option<AuthSpec> = "auth",
+        /// How requests are signed, with secrets from files that are read again when they change.
+        pub sign: Option<SignSpec> = "sign",
         /// Trusted certificate authorities and the client certificate.
         pub tls: Option<TlsSpec> = "tls",
+        /// Instead of `list`: a file that remembers the records, so that a deletion during downtime is delivered.
+        pub memory: Option<FilePath> = "memory",
         /// Limits on requests and answers.
         pub limits: Option<LimitsSpec> = "limits",
     }
@@ -95,6 +101,10 @@ members! {
         pub item: Option<ItemSpec> = "item",
         /// Bulk requests.
         pub batch: Vec<BatchSpec> = "batch",
+        /// A request that is sent at an interval while this process leads.
+        pub keepalive: Option<KeepaliveSpec> = "keepalive",
+        /// For receivers that cannot be read: at an interval, all records are put again, between two requests.
+        pub round: Option<RoundSpec> = "round",
         /// Rules for answers; the first that matches decides. A request's own rules come first.
         pub outcome: Vec<OutcomeRule> = "outcome",
         /// A condition on every answer with status 2xx. A request's own check replaces it.
@@ -143,6 +153,8 @@ impl RecordsSpec {
             find.chain(prepare.create.iter().map(|create| &create.request))
         });
         let batches = self.batch.iter().map(|batch| &batch.request);
-        writes.chain(&self.delete).chain(reads).chain(prepared).chain(batches)
+        let rounds = self.round.iter().flat_map(|round| [&round.begin, &round.end]);
+        let notices = self.keepalive.iter().map(|keepalive| &keepalive.request).chain(rounds);
+        writes.chain(&self.delete).chain(reads).chain(prepared).chain(batches).chain(notices)
     }
 }

@@ -12,6 +12,7 @@ use super::{
     answer::Answer,
     batch::BatchRequest,
     items::{FindRequest, ItemReading, RegistryItem},
+    notices::TargetNotices,
     paging::{ListReader, ListRequest},
     place, record_words,
     request::RequestTemplate,
@@ -48,6 +49,8 @@ pub struct Target {
     mark: String,
     /// Whether no other writer uses the ids and the collection of this target.
     pub exclusive: bool,
+    /// Whether a file remembers the records.
+    pub remembers: bool,
     select: Selection,
     /// `None`: the pod's UID.
     id: Option<Leaf>,
@@ -61,6 +64,7 @@ pub struct Target {
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
+    pub notices: TargetNotices,
     facts: WriteFacts,
     /// The words of the record that templates use.
     needed: WordSet,

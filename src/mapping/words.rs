@@ -12,6 +12,7 @@
 //! | `list` | `mark owner cluster term prepared vars omit page` |
 //! | a batch's own request | `mark owner cluster term prepared vars omit operations` |
 //! | `prepare` | `mark owner cluster term prepared vars omit` |
+//! | `keepalive`, `round` | the same, and `change` |
 //! | readings and conditions on answers | `answer item header status text page mark owner cluster term prepared vars` |
 
 use std::fmt;
@@ -259,6 +260,8 @@ pub enum Position {
     /// A batch's own request.
     Batch,
     Prepare,
+    /// `keepalive`, and `begin` and `end` of a round.
+    Notice,
     /// A reading or a condition on an answer.
     Answer,
     /// A reading of one item of an answer.
@@ -289,6 +292,7 @@ impl Position {
             Self::List => TERM.and(WordSet::of(&[Page, Omit])),
             Self::Batch => TERM.and(WordSet::of(&[Operations, Omit])),
             Self::Prepare => TERM.and(OMIT),
+            Self::Notice => TERM.and(WordSet::of(&[Change, Omit])),
             Self::Answer => ANSWER,
             Self::Item => ANSWER.and(WordSet::of(&[Item])),
             Self::Next => ANSWER.and(WordSet::of(&[Page])),
@@ -312,6 +316,7 @@ impl Position {
             Self::List => "`list`",
             Self::Batch => "a batch's own request",
             Self::Prepare => "`prepare`",
+            Self::Notice => "`keepalive` and `round`",
             Self::Answer => "a reading of an answer",
             Self::Item => "a reading of an item",
             Self::Next => "`next`",

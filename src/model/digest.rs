@@ -75,6 +75,14 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
+    pub fn of_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// The 32 lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0)

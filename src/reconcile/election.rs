@@ -50,6 +50,12 @@ pub fn term_number(since: u64, transitions: u64) -> u64 {
     since.saturating_mul(1 << TERMS_BITS).saturating_add(transitions).min(TERM_MAX)
 }
 
+/// Whether no other process can have led between two terms with these numbers. The number of a term without election
+/// counts no transitions.
+pub fn follows(last: u64, term: u64) -> bool {
+    last == term || last.saturating_add(1) == term || term.is_multiple_of(1 << TERMS_BITS)
+}
+
 impl LeaderTerm {
     /// The number of the term for registries that compare it. `started` is the second in which the process started.
     pub fn number(self, started: u64) -> u64 {

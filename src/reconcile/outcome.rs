@@ -97,6 +97,9 @@ pub enum Failure {
     /// The list of records contradicts itself. Nothing is concluded from it, and other requests are not affected.
     #[error("the inventory cannot be used: {0}")]
     Inventory(String),
+    /// The file that remembers the records cannot be used. Nothing was sent.
+    #[error("{0}")]
+    Memory(String),
     /// 404.
     #[error("the registry has nothing at this address; check the path of --registry-url")]
     NotFound,

@@ -28,6 +28,12 @@ pub enum Error {
     /// The file of a password is empty or holds something that cannot be one.
     #[error("the registry's secret file {path} must hold one line of text; it {what}")]
     Password { path: PathBuf, what: &'static str },
+    /// The file of a secret of Standard Webhooks holds something else.
+    #[error(
+        "the secret file {path} must hold whsec_ and base64, as the receiver shows it; it {what}. \
+         Give such a file with {setting}"
+    )]
+    WebhookSecret { path: PathBuf, what: &'static str, setting: &'static str },
     /// The address of the target was not checked.
     #[error("url is not an address")]
     Address,

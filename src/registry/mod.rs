@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod credentials;
+mod group_commit;
 mod http;
 pub mod inventory;
 pub mod mapped;
@@ -155,6 +156,8 @@ pub struct Features {
     /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
     /// pods that this process has not seen are never deleted.
     pub inventory: bool,
+    /// The inventory is what this client remembers, which tells nothing about writes without an answer.
+    pub remembers: bool,
     /// [`Registry::record_name`] works, and keys are the UIDs of pods. Without it, no absent pod is looked up by its name:
     /// the absence guard then relies on the identity of the cluster and on a second list.
     pub names: bool,
@@ -162,8 +165,15 @@ pub struct Features {
 
 impl Features {
     /// What protocol v1 offers.
-    pub const ALL: Self =
-        Self { batches: true, stated_limits: false, digests: true, sessions: true, inventory: true, names: true };
+    pub const ALL: Self = Self {
+        batches: true,
+        stated_limits: false,
+        digests: true,
+        sessions: true,
+        inventory: true,
+        remembers: false,
+        names: true,
+    };
 }
 
 /// A registry, as the controller sees it.
@@ -203,6 +213,22 @@ pub trait Registry: Send + Sync + 'static {
         let _ = term;
         std::future::ready(Ok(false))
     }
+
+    /// How long until [`Registry::send_notice`] has something to send. None if it has nothing to send. `in_sync` says that
+    /// the registry is believed to equal the cluster, and that nothing is held or parked.
+    fn notice_after(&self, in_sync: bool) -> Option<Duration> {
+        let _ = in_sync;
+        None
+    }
+
+    /// Sends a request about the target as a whole, if one is due.
+    fn send_notice(&self, in_sync: bool) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = in_sync;
+        std::future::ready(Ok(()))
+    }
+
+    /// The term ended, and writes in flight are abandoned. The next one begins with [`Registry::prepare`].
+    fn end_term(&self) {}
 
     fn capabilities(&self) -> impl Future<Output = Result<Capabilities, Failure>> + Send;
 

@@ -312,8 +312,18 @@ impl History {
         let is_second = |step: &Step| matches!(step, Step::Start(1));
         let lies = |step: &Step| matches!(step, Step::WrongInventory(Wrong::Empty | Wrong::Short(_), _));
         let leased = history.setup.lease;
+        // What others do there stays unseen.
+        let is_unseen = |step: &Step| {
+            use Step::{AddRecord, Backup, EditRecord, Foreign, RemoveRecord, Restore, WrongInventory};
+            matches!(
+                step,
+                Backup | Restore | EditRecord(_) | RemoveRecord(_) | AddRecord(_) | Foreign(_) | WrongInventory(..)
+            )
+        };
         // A registry that assigns ids and forgets records gets them a second time.
-        history.steps.retain(|step| (leased || !is_second(step)) && !(rest.assigns && lies(step)));
+        history.steps.retain(|step| {
+            (leased || !is_second(step)) && !(rest.assigns && lies(step)) && !(rest.remembers && is_unseen(step))
+        });
         history
     }
 }

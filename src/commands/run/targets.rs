@@ -16,7 +16,10 @@ use super::pod_page::AT_ONCE;
 use crate::{
     commands::target_settings::{ONLY_TARGET, TargetSettings},
     controller::{self, event_loop::EventLoop, explain::PodQuestion, options::Inputs},
-    mapping::{guarantees::guarantees, target::Target},
+    mapping::{
+        guarantees::{GuaranteeLevel, guarantees},
+        target::Target,
+    },
     reconcile::status::ControllerStatus,
     registry::Registry,
     telemetry::{
@@ -53,7 +56,9 @@ impl RunningTarget {
 
     /// Logs which guarantees hold for a registry that a file describes. `targets check` says why.
     pub(super) fn log_guarantees(&self, target: &Target) {
-        let levels = guarantees(target).map(|guarantee| guarantee.level.name());
+        let all = guarantees(target);
+        let [_, downtime, ..] = &all;
+        let levels = all.each_ref().map(|guarantee| guarantee.level.name());
         let [
             foreign_records_kept,
             deleted_during_downtime,
@@ -70,7 +75,22 @@ impl RunningTarget {
                 late_writes_refused,
                 "registry described by a file; these guarantees hold"
             );
+            if downtime.level == GuaranteeLevel::None {
+                tracing::warn!(
+                    because = downtime.because,
+                    "the record of a pod that is deleted while no process runs stays in the registry; see the field because"
+                );
+            }
         });
+    }
+
+    /// Logs where the memory has to be. Nothing shows whether other replicas have the same folder.
+    pub(super) fn log_memory(&self, path: &str, has_lease: bool) {
+        let follows_leader = match has_lease {
+            true => "only if every replica mounts its folder from one ReadWriteMany volume; otherwise run one replica",
+            false => "there is no other leader; keep its folder on a volume that outlives the pod",
+        };
+        self.span().in_scope(|| tracing::info!(path, follows_leader, "records are remembered in a file"));
     }
 
     /// A span that names the target in the log. The only target of a process needs none.

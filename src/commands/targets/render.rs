@@ -18,7 +18,7 @@ use crate::{
         login::LoginTemplate,
         preview::{HIDDEN, RecordPreview, RequestPreview},
         samples,
-        spec::{TargetSpec, auth::AuthSpec},
+        spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
         target::Target,
     },
     model::{
@@ -150,16 +150,16 @@ impl<'a> Report<'a> {
         Self { spec, target, requests, pods: pods.iter().map(render).collect() }
     }
 
-    /// The credentials of a request. A login has none.
-    fn auth(&self, request: &RequestPreview) -> Option<&AuthSpec> {
-        self.spec.connection.auth.as_ref().filter(|_| request.name != LOGIN)
+    /// The connection whose credentials a request has. A login has none.
+    fn connection(&self, request: &RequestPreview) -> Option<&ConnectionSpec> {
+        (request.name != LOGIN).then_some(&self.spec.connection)
     }
 
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("owner mark: {}", self.target.mark())];
         for request in &self.requests {
             lines.push(String::new());
-            lines.extend(requests::lines(request, self.auth(request)));
+            lines.extend(requests::lines(request, self.connection(request)));
         }
         for pod in &self.pods {
             lines.extend([String::new(), format!("pod {}", pod.name)]);
@@ -170,7 +170,7 @@ impl<'a> Report<'a> {
                     lines.push(format!("  id: {}", preview.record.id));
                     lines.extend(preview.record.digest.map(|digest| format!("  digest: {}", digest.hex())));
                     for request in &preview.requests {
-                        let shown = requests::lines(request, self.auth(request));
+                        let shown = requests::lines(request, self.connection(request));
                         lines.extend(shown.into_iter().map(|line| format!("  {line}")));
                     }
                 }
@@ -181,7 +181,7 @@ impl<'a> Report<'a> {
 
     fn json(&self) -> Value {
         let requests = |requests: &[RequestPreview]| -> Vec<Value> {
-            requests.iter().map(|request| requests::json(request, self.auth(request))).collect()
+            requests.iter().map(|request| requests::json(request, self.connection(request))).collect()
         };
         let pod = |pod: &RenderedPod<'_>| match &pod.result {
             Err(error) => json!({"pod": pod.name, "error": error}),

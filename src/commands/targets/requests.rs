@@ -4,32 +4,32 @@ use serde_json::{Value, json};
 
 use crate::{
     mapping::{
-        preview::{RequestPreview, with_hidden_credentials},
+        preview::{RequestPreview, with_hidden_secrets},
         request::RenderedRequest,
-        spec::auth::AuthSpec,
+        spec::ConnectionSpec,
     },
     registry::mapped::recorder::Exchange,
 };
 
-/// The lines of a request, or why it cannot be rendered.
-pub(super) fn lines(preview: &RequestPreview, auth: Option<&AuthSpec>) -> Vec<String> {
+/// The lines of a request, with the hidden credentials of a connection, or why it cannot be rendered.
+pub(super) fn lines(preview: &RequestPreview, connection: Option<&ConnectionSpec>) -> Vec<String> {
     let request = match &preview.request {
-        Ok(request) => with_hidden_credentials(request.clone(), auth),
+        Ok(request) => shown(request, connection),
         Err(error) => return vec![preview.name.clone(), format!("  cannot be rendered: {error}")],
     };
-    let RenderedRequest { method, url, headers, body } = request;
+    let RenderedRequest { method, url, headers, body, change: _ } = request;
     let mut lines = vec![preview.name.clone(), format!("  {method} {url}")];
     lines.extend(headers.iter().map(|(name, value)| format!("  {name}: {value}")));
     lines.extend(body.iter().flat_map(|body| indented(&String::from_utf8_lossy(body))));
     lines
 }
 
-pub(super) fn json(preview: &RequestPreview, auth: Option<&AuthSpec>) -> Value {
+pub(super) fn json(preview: &RequestPreview, connection: Option<&ConnectionSpec>) -> Value {
     let request = match &preview.request {
-        Ok(request) => with_hidden_credentials(request.clone(), auth),
+        Ok(request) => shown(request, connection),
         Err(error) => return json!({"name": preview.name, "error": error.to_string()}),
     };
-    let RenderedRequest { method, url, headers, body } = request;
+    let RenderedRequest { method, url, headers, body, change: _ } = request;
     let headers: serde_json::Map<String, Value> =
         headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
     let body = body.map(|body| document(&String::from_utf8_lossy(&body)));
@@ -45,6 +45,10 @@ pub(super) fn exchange(exchange: &Exchange) -> Vec<String> {
     lines.push(format!("  < {status} ({milliseconds} ms)"));
     lines.extend(answer.lines().map(|line| format!("  < {line}")));
     lines
+}
+
+fn shown(request: &RenderedRequest, connection: Option<&ConnectionSpec>) -> RenderedRequest {
+    connection.map_or_else(|| request.clone(), |connection| with_hidden_secrets(request.clone(), connection))
 }
 
 fn indented(text: &str) -> Vec<String> {

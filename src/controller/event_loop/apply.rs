@@ -49,6 +49,7 @@ impl<R: Registry> EventLoop<R> {
         tracing::warn!(?term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
+        self.requests.registry().end_term();
         self.session.stand_by();
         self.ledger.step_down(self.deletions_kept());
         self.ledger.abandon_reading();

@@ -29,6 +29,7 @@ impl<R: Registry> EventLoop<R> {
             Reply::SessionOpened { result, .. } => self.opened_too_late(&result),
             Reply::Prepared { term, result } => self.prepared(term, &result, now),
             Reply::SessionClosed => {}
+            Reply::Notice(result) => self.noticed(&result, now),
             Reply::Heartbeat { epoch, result } => {
                 if self.judge(Kind::Heartbeat, &result, now) {
                     self.registry_answered(now);
@@ -136,6 +137,10 @@ impl<R: Registry> EventLoop<R> {
     /// A registry without sessions is prepared for a term, or not.
     fn prepared(&mut self, term: LeaderTerm, result: &Result<bool, Failure>, now: Moment) {
         self.judge(Kind::Session, result, now);
+        if self.term.current().is_none() {
+            // It was sent before the term ended, and may have opened something for it.
+            self.requests.registry().end_term();
+        }
         match result {
             Ok(is_news) => {
                 self.registry_answered(now);
@@ -150,6 +155,18 @@ impl<R: Registry> EventLoop<R> {
         }
         let effect = self.session.prepared(term, self.term.current(), result, now);
         effect.into_iter().for_each(|effect| self.apply_session(effect, now));
+    }
+
+    /// A request about the target as a whole was answered. A refusal concerns that request alone.
+    fn noticed(&mut self, result: &Result<(), Failure>, now: Moment) {
+        self.notices.answered(result.is_ok(), now);
+        match result {
+            Err(error @ (Failure::Refused { .. } | Failure::NotFound)) => {
+                self.reporter.requested(Kind::Heartbeat, Some(error));
+                tracing::warn!(%error, "the registry refuses `keepalive` or the end of a round; retrying in 30 s");
+            }
+            result => _ = self.judge(Kind::Heartbeat, result, now),
+        }
     }
 
     /// Closes a session that was opened after its term had ended. It may have replaced the session of the next leader.

@@ -8,11 +8,16 @@ use crate::mapping::{place::Error, spec::RecordsSpec};
 /// Longer than registries need to show a write, and shorter than the default time between resyncs.
 const LONGEST_LAG: Duration = Duration::from_secs(3600);
 
+const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
+/// A round writes every record.
+const SHORTEST_ROUND: Duration = Duration::from_secs(60);
+
 pub(super) fn check(records: &RecordsSpec, errors: &mut Vec<Error>) {
     writes(records, errors);
     mark(records, errors);
     reads(records, errors);
     prepare(records, errors);
+    notices(records, errors);
     requests::headers(&records.headers, errors);
     requests::words(&records.vars, errors);
     records.batch.iter().for_each(|batch| requests::batch(batch, errors));
@@ -79,6 +84,22 @@ fn reads(records: &RecordsSpec, errors: &mut Vec<Error>) {
         if let Some(lag) = list.lag.as_ref().filter(|lag| lag.duration > LONGEST_LAG) {
             errors.push(lag.place.error("the lag is out of bounds", "use at most 1h"));
         }
+    }
+}
+
+fn notices(records: &RecordsSpec, errors: &mut Vec<Error>) {
+    if let Some(every) = records.keepalive.as_ref().map(|keepalive| &keepalive.every)
+        && every.duration < SHORTEST_KEEPALIVE
+    {
+        errors.push(every.place.error("the interval is out of bounds", "use 1s to 24h"));
+    }
+    let Some(round) = &records.round else { return };
+    if round.every.duration < SHORTEST_ROUND {
+        errors.push(round.every.place.error("the interval is out of bounds", "use 1m to 24h"));
+    }
+    if records.list.is_some() || records.find.is_some() {
+        let fix = "remove `round`: what differs is found and written again without it";
+        errors.push(round.place.error("the target has `round`, and `list` or `find`", fix));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rules for single requests and for names that the operator chooses.
 
 use crate::mapping::{
-    place::Error,
+    place::{Error, Place},
     spec::{
         reading::NextSpec,
         request::{BatchSpec, RequestSpec},
@@ -24,6 +24,10 @@ const SET_BY_CLIENT: [&str; 9] = [
 
 pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
     headers(&request.headers, errors);
+    if let (Some(form), Some(_)) = (&request.form, &request.body) {
+        let place = form.first().map_or(&request.place, |(key, _)| &key.place);
+        errors.push(place.error("a request has `body` and `form`", "use one of the two"));
+    }
     if request.path.text.contains("://") || request.path.text.starts_with("//") {
         errors.push(request.path.place.error("the path is an address", "write the part behind `url`"));
     }
@@ -38,12 +42,16 @@ pub(super) fn headers(headers: &Entries<TemplateText>, errors: &mut Vec<Error>) 
     for (key, _) in headers.iter() {
         if http::HeaderName::from_bytes(key.text.as_bytes()).is_err() {
             errors.push(key.place.error(format!("`{}` is not the name of a header", key.text), "correct the name"));
-        } else if SET_BY_CLIENT.contains(&key.text.to_ascii_lowercase().as_str()) {
-            errors.push(key.place.error(
-                format!("the client sets the header `{}`", key.text),
-                "remove it; credentials are set in `auth`",
-            ));
+        } else {
+            not_set_by_client(&key.place, &key.text, errors);
         }
+    }
+}
+
+pub(super) fn not_set_by_client(place: &Place, header: &str, errors: &mut Vec<Error>) {
+    if SET_BY_CLIENT.contains(&header.to_ascii_lowercase().as_str()) {
+        let what = format!("the client sets the header `{header}`");
+        errors.push(place.error(what, "remove it; credentials are set in `auth`"));
     }
 }
 
@@ -89,6 +97,10 @@ pub(super) fn batch(batch: &BatchSpec, errors: &mut Vec<Error>) {
     }
     if let Some(body) = batch.request.body.as_ref().filter(|_| batch.lines.0) {
         errors.push(body.0.place.error("a batch of `lines` has a `body`", "remove one of the two"));
+    }
+    if let Some(form) = batch.request.form.as_ref().filter(|_| batch.lines.0) {
+        let place = form.first().map_or(&batch.place, |(key, _)| &key.place);
+        errors.push(place.error("a batch of `lines` has a `form`", "remove one of the two"));
     }
     if let Some(results) = &batch.results
         && results.id.is_some() == results.index.is_some()

@@ -1,8 +1,8 @@
 //! Requests, and how their answers are judged.
 
 use super::values::{
-    ByteSize, Count, Entries, Flag, Method, QueryParameters, ReadingText, ReadingTree, StatusPatterns, TemplateText,
-    TemplateTree,
+    ByteSize, Count, Entries, Flag, Method, Period, QueryParameters, ReadingText, ReadingTree, StatusPatterns,
+    TemplateText, TemplateTree,
 };
 use crate::mapping::members::{members, names};
 
@@ -19,6 +19,8 @@ members! {
         pub headers: Entries<TemplateText> = "headers",
         /// The body, sent as JSON. Default: the record's `body` in put, create and update, otherwise none.
         pub body: Option<TemplateTree> = "body",
+        /// Instead of `body`: form fields, sent as `application/x-www-form-urlencoded`.
+        pub form: Option<Entries<TemplateText>> = "form",
         /// A condition that an answer with status 2xx must meet.
         pub check: Option<TemplateText> = "check",
         /// Rules for answers; the first that matches decides.
@@ -47,6 +49,28 @@ members! {
         pub condition: Option<TemplateText> = "if",
         /// What the answer means.
         pub outcome: RuleOutcome = "is",
+    }
+}
+
+members! {
+    /// A sign of life.
+    pub struct KeepaliveSpec("`keepalive`") {
+        /// The interval, 1s to 24h.
+        pub every: Period = "every",
+        /// The request. Default method: POST.
+        pub request: RequestSpec = "request",
+    }
+}
+
+members! {
+    /// A full push between two requests.
+    pub struct RoundSpec("`round`") {
+        /// The interval, 1m to 24h.
+        pub every: Period = "every",
+        /// The request before the first record. Default method: POST.
+        pub begin: RequestSpec = "begin",
+        /// The request after all records were acknowledged. Default method: POST.
+        pub end: RequestSpec = "end",
     }
 }
 

@@ -32,6 +32,14 @@ names! {
         Postgrest = "postgrest",
         /// Configuration items in ServiceNow.
         Servicenow = "servicenow",
+        /// Messages of Standard Webhooks.
+        Webhook = "webhook",
+        /// CloudEvents in structured mode.
+        Cloudevents = "cloudevents",
+        /// CloudEvents in binary mode.
+        CloudeventsBinary = "cloudevents-binary",
+        /// CloudEvents in batched mode.
+        CloudeventsBatched = "cloudevents-batched",
     }
 }
 

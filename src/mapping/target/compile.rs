@@ -9,6 +9,7 @@ use crate::{
     mapping::{
         batch::BatchRequest,
         items::{FindRequest, ItemReading},
+        notices::TargetNotices,
         outcome::RequestPurpose,
         paging::ListRequest,
         place,
@@ -48,6 +49,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let body = optional(records.body.as_ref(), |body| compiler.tree(Position::Body, body).map(Arc::new));
     let prepare = prepare(records, &shared, &mut compiler);
     let writes = writes(records, &shared, &mut compiler);
+    let notices = TargetNotices::compile(records, &shared, &mut compiler);
     let delete = optional(records.delete.as_ref(), |spec| {
         RequestTemplate::compile(spec, RequestPurpose::Delete, false, &shared, &mut compiler)
     });
@@ -77,6 +79,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
             base,
             mark,
             exclusive: records.exclusive.0,
+            remembers: connection.memory.is_some(),
             select,
             id,
             body,
@@ -88,6 +91,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
             item: item?,
             batches,
             prepare: prepare?,
+            notices: notices?,
             facts: WriteFacts::default(),
             needed,
             pages: connection.limits.as_ref().and_then(|limits| limits.pages).map_or(PAGES, |pages| pages.0),

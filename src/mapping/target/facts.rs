@@ -103,7 +103,10 @@ impl PutTemplate<'_> {
         };
         let (path, query) = request.url.split_once('?').unwrap_or((&request.url, ""));
         let query = query.split('&').filter(|pair| !pair.is_empty()).map(Json::from);
-        let body = request.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Json::Null);
+        let body = request.body.as_deref().unwrap_or_default();
+        // What is no JSON is a form.
+        let pairs = || String::from_utf8_lossy(body).split('&').map(Json::from).collect();
+        let body: Json = serde_json::from_slice(body).unwrap_or_else(|_| pairs());
         let headers = request.headers.iter().map(|(name, value)| Json::from(format!("{name}: {value}")));
         Ok(Json::from(vec![path.into(), query.collect(), headers.collect(), body]))
     }

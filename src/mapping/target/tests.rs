@@ -1,10 +1,18 @@
 //! Whole targets: the descriptions of real registries, and records with hostile content.
 
 use super::*;
-use crate::mapping::{load, request::RenderedRequest, samples, spec::request::RuleOutcome, writes::ChangeKind};
+use crate::mapping::{
+    load,
+    request::RenderedRequest,
+    samples,
+    spec::{request::RuleOutcome, values::PresetName},
+    writes::ChangeKind,
+};
 use serde_json::json;
 
+mod forms;
 mod fuzz;
+mod messages;
 
 pub(super) fn owner() -> RecordOwner {
     RecordOwner { cluster_id: "c1".into(), cluster_name: "prod".into(), owner: "pod-registrar".into() }
@@ -383,7 +391,7 @@ fn shared_id_has_one_key() {
 
 #[test]
 fn presets_compile_for_every_sample() {
-    for preset in ["rest", "etcd", "skydns", "consul"] {
+    for preset in PresetName::NAMES.iter().filter(|name| **name != "v1") {
         let text = format!("targets: [{{name: t, preset: {preset}, url: \"https://r.example/\"}}]");
         if let Err(errors) = try_target(&text) {
             panic!("{preset}: {errors}");

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::{RenderedRecord, Target, TermWords, one_record};
 use crate::{
     mapping::{
+        notices::NoticeWords,
         place, record_words, samples,
         scope::Scope,
         template::RenderError,
@@ -117,6 +118,10 @@ impl Trial {
         let requests = requests.chain(target.delete.iter().map(|request| (request, &delete)));
         let requests = requests.chain(target.find.iter().map(|one| (&one.request, &find)));
         requests.for_each(|(request, scope): (_, &Scope)| request.try_parts(scope, &mut note));
+        for (_, kind, request) in target.notices.all() {
+            let words = NoticeWords { id: "change".to_owned(), time: "2026-01-02T03:04:05.000Z".to_owned(), kind };
+            request.try_parts(&target.notice_scope(term, &words), &mut note);
+        }
         for batch in &target.batches {
             batch.try_deletes(&delete, &mut note);
             batch.try_request(&term.0, &mut note);

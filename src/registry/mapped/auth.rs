@@ -164,7 +164,7 @@ fn basic(username: &str, password: &SecretString) -> String {
 }
 
 /// A value that the HTTP library does not show either.
-fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
     let value = HeaderValue::from_str(text);
     let mut value = value.map_err(|_| Failure::Unreachable("the credential cannot be sent in a header".to_owned()))?;
     value.set_sensitive(true);

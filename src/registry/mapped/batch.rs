@@ -12,11 +12,13 @@
 //! | refused, not atomic | uncertain: the request may have been applied in part |
 //! | anything else | as for a request of its own |
 
+mod members;
+
 use std::collections::{HashMap, VecDeque};
 
 use futures::{StreamExt as _, stream};
-use serde_json::Value as Json;
 
+use self::members::{Member, MemberResult, assign, change_of, chunks, faults};
 use super::{
     MappedOperation, TargetClient,
     delete::{Permit, RecordDeletion},
@@ -30,7 +32,7 @@ use crate::{
         batch::{BatchRequest, BatchResult},
         outcome::Judgement,
         spec::request::RuleOutcome,
-        target::{RenderedRecord, TermWords},
+        target::TermWords,
         writes::{Held, Writes},
     },
     model::uid::Uid,
@@ -40,27 +42,6 @@ use crate::{
 
 /// Bytes of a bulk request, if the file sets no limit.
 const BYTES: usize = 1 << 20;
-
-/// One record of a batch.
-struct Member<'a> {
-    /// Its position in the caller's list.
-    place: usize,
-    key: &'a Uid,
-    id: String,
-    /// The record to write. None for a deletion.
-    record: Option<&'a RenderedRecord>,
-    operations: Vec<Json>,
-    bytes: usize,
-    /// Whether a second request would make a second record.
-    creates: bool,
-}
-
-/// The result of a batch for one of its members.
-#[derive(Clone)]
-struct MemberResult {
-    judgement: Judgement,
-    held: Held,
-}
 
 /// What one bulk request says about its members.
 enum Outcome {
@@ -166,7 +147,7 @@ impl TargetClient {
         let Some(index) = index else { return Ok(None) };
         let batch = &self.target.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
-        let (id, operations) = match &encoded.body {
+        let (id, change, operations) = match &encoded.body {
             MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
             MappedOperation::Put(record) => {
                 let put = self.put_of(encoded, record, term);
@@ -175,7 +156,7 @@ impl TargetClient {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let scope = self.target.write_scope(record, &known.held, &put.change);
-                (record.id.clone(), batch.put_operations(&scope))
+                (record.id.clone(), put.change.id, batch.put_operations(&scope))
             }
             MappedOperation::Delete(removal) => {
                 let deletion = self.deletion_of(encoded, *removal, term);
@@ -186,14 +167,14 @@ impl TargetClient {
                 let id = id_of(&encoded.uid, &known).into_owned();
                 let RecordDeletion { change, removal, .. } = &deletion;
                 let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
-                (id, batch.delete_operations(&scope))
+                (id, change.id.clone(), batch.delete_operations(&scope))
             }
         };
         let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
         let creates = record.is_some() && !known.exists && batch.reads_remote();
-        Ok(Some((index, Member { place, key: &encoded.uid, id, record, operations, bytes, creates })))
+        Ok(Some((index, Member { place, key: &encoded.uid, id, change, record, operations, bytes, creates })))
     }
 
     async fn send_members(
@@ -250,6 +231,12 @@ impl TargetClient {
 
     async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let creates = || chunk.iter().filter(|member| member.creates);
+        let firsts: Vec<&Uid> =
+            chunk.iter().filter(|member| self.begin_member(member)).map(|member| member.key).collect();
+        if let Err(failure) = self.save().await {
+            firsts.into_iter().for_each(|key| self.not_taken(key, true));
+            return Outcome::Failed(failure.into());
+        }
         creates().for_each(|member| self.records.lock().begin_create(member.key));
         let outcome = self.exchange_chunk(batch, chunk, term).await;
         match &outcome {
@@ -262,15 +249,21 @@ impl TargetClient {
             }
             Outcome::Refused(..) | Outcome::Failed(_) => {
                 creates().for_each(|member| self.records.lock().not_created(member.key));
+                firsts.into_iter().for_each(|key| self.not_taken(key, true));
             }
         }
         outcome
     }
 
+    /// Returns whether it is the first put of a record.
+    fn begin_member(&self, member: &Member<'_>) -> bool {
+        member.record.is_some() && self.records.lock().begin_put(member.key, &member.id)
+    }
+
     async fn exchange_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let operations = chunk.iter().flat_map(|member| member.operations.iter().cloned()).collect();
         let request = match batch.render(term.scope(), operations) {
-            Ok(request) => request,
+            Ok(request) => request.about(&change_of(chunk)),
             Err(error) => return Outcome::Failed(Stop::rejected(error.to_string())),
         };
         let exchanged = match self.transport.send(&request).await {
@@ -398,7 +391,8 @@ impl TargetClient {
         let scope = self.target.write_scope(put.record, &known.held, &put.change);
         let operations = batch.put_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let id = put.record.id.clone();
-        let member = Member { place: 0, key: put.key, id, record: Some(put.record), operations, bytes: 0, creates };
+        let (record, change) = (Some(put.record), put.change.id.clone());
+        let member = Member { place: 0, key: put.key, id, change, record, operations, bytes: 0, creates };
         self.send_alone(batch, member, &put.term).await
     }
 
@@ -410,7 +404,8 @@ impl TargetClient {
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
-        let member = Member { place: 0, key: deletion.key, id, record: None, operations, bytes: 0, creates: false };
+        let (record, change) = (None, change.id.clone());
+        let member = Member { place: 0, key: deletion.key, id, change, record, operations, bytes: 0, creates: false };
         self.send_alone(batch, member, term).await
     }
 
@@ -430,65 +425,4 @@ impl TargetClient {
         let bytes = limits.filter_map(|limits| limits.bytes).min();
         (items.unwrap_or(1), bytes.unwrap_or(BYTES))
     }
-}
-
-/// Divides members so that each request is within the limits.
-fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
-    // The request's own members need some room.
-    let most_bytes = batch.limits.bytes.unwrap_or(BYTES).saturating_mul(9) / 10;
-    let (most_records, most_operations) =
-        (batch.limits.records.unwrap_or(usize::MAX), batch.limits.operations.unwrap_or(usize::MAX));
-    let mut chunks: Vec<Vec<Member<'_>>> = Vec::new();
-    let (mut bytes, mut operations) = (0, 0);
-    for member in members {
-        let fits = chunks.last().is_some_and(|chunk| {
-            chunk.len() < most_records
-                && operations + member.operations.len() <= most_operations
-                && bytes + member.bytes <= most_bytes
-        });
-        if !fits {
-            (bytes, operations) = (0, 0);
-            chunks.push(Vec::new());
-        }
-        bytes += member.bytes;
-        operations += member.operations.len();
-        if let Some(chunk) = chunks.last_mut() {
-            chunk.push(member);
-        }
-    }
-    chunks
-}
-
-/// The members that the results of a refused request name. A success among them was not applied either.
-fn faults(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, MemberResult> {
-    let named = assign(chunk, results).into_iter();
-    named.filter(|(_, result)| result.judgement.outcome != RuleOutcome::Done).collect()
-}
-
-/// The result of each member that the answer names, by its id or by the positions of its operations. The worst counts.
-fn assign(chunk: &[Member<'_>], results: Vec<BatchResult>) -> HashMap<usize, MemberResult> {
-    let by_id: HashMap<&str, usize> =
-        chunk.iter().enumerate().map(|(index, member)| (member.id.as_str(), index)).collect();
-    let owners: Vec<usize> =
-        chunk.iter().enumerate().flat_map(|(index, member)| vec![index; member.operations.len()]).collect();
-    let mut named: HashMap<usize, MemberResult> = HashMap::new();
-    for BatchResult { id, operations, judgement, held } in results {
-        let by_id = id.as_deref().and_then(|id| by_id.get(id).copied());
-        let by_position = operations.iter().filter_map(|position| owners.get(*position).copied());
-        for index in by_id.into_iter().chain(by_position) {
-            let result = MemberResult { judgement: judgement.clone(), held: held.clone() };
-            let Some(known) = named.get_mut(&index) else {
-                named.insert(index, result);
-                continue;
-            };
-            if known.judgement.outcome == RuleOutcome::Done {
-                // The results of two operations may tell one value each.
-                let Held { remote, seen } = std::mem::take(&mut known.held);
-                *known = result;
-                known.held =
-                    Held { remote: known.held.remote.take().or(remote), seen: known.held.seen.take().or(seen) };
-            }
-        }
-    }
-    named
 }

@@ -69,7 +69,7 @@ impl TargetClient {
         let is_ours = if self.target.reads_mark() {
             known.is_verified || known.is_written
         } else {
-            known.is_written || self.target.exclusive
+            known.is_written || known.is_tried || self.target.exclusive
         };
         if is_ours && !lacks_words && !known.is_uncertain {
             return Ok(Permit::Granted);
@@ -119,7 +119,8 @@ impl TargetClient {
         let id = id_of(deletion.key, known);
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
-        let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?;
+        let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?.about(&change.id);
+        self.save().await?;
         let exchanged = self.transport.send(&request).await?;
         let judgement = delete.judge(&exchanged.answer, &scope);
         if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {

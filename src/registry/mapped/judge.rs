@@ -76,7 +76,7 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
             401 | 403 | 407 => Ruling::Stop(unauthorized(status, &reason).into()),
             _ => {
                 // A rule says so with a status that does not.
-                transport.auth.doubt();
+                transport.doubt();
                 Ruling::Stop(unauthorized(status, &reason).into())
             }
         },

@@ -16,8 +16,11 @@
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What is remembered? | `records`, `table` |
 //! | Which records of others may be taken over? | `adoption` |
+//! | What outlives the process? | `memory`, `remembered` |
+//! | What is sent about the target as a whole? | `notices` |
 //! | What does an answer mean? | `judge` |
 //! | Where do credentials come from? | `auth`, `secrets` |
+//! | How are requests signed? | `sign` |
 //! | What is sent, and how fast? | `transport`, `registry::pacer` |
 //! | What carries requests? | [`carrier`] |
 
@@ -31,12 +34,16 @@ mod doubles;
 mod find;
 mod judge;
 mod list;
+pub mod memory;
+mod notices;
 mod prepare;
 mod put;
 pub mod reader;
 pub mod recorder;
 mod records;
+mod remembered;
 mod secrets;
+mod sign;
 mod table;
 mod transport;
 mod unlisted;
@@ -52,9 +59,12 @@ use self::{
     delete::RecordDeletion,
     judge::verdict,
     list::ListInProgress,
+    memory::RowStore,
+    notices::NoticeState,
     put::Put,
     recorder::ExchangeLog,
     records::{Records, Unshown},
+    remembered::{MemoryTerm, RememberedPages},
     transport::TargetTransport,
 };
 use super::{
@@ -96,6 +106,15 @@ pub struct TargetClient {
     target: &'static Target,
     transport: TargetTransport,
     records: Mutex<Records>,
+    /// Keeps the records' rows for the next process.
+    memory: Option<Box<dyn RowStore>>,
+    /// Signs of life and rounds.
+    rounds: Mutex<NoticeState>,
+    memory_term: Mutex<MemoryTerm>,
+    /// Held while the memory is opened.
+    recalling: tokio::sync::Mutex<()>,
+    /// The inventory that is being read from the memory.
+    remembered: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
     list: tokio::sync::Mutex<Option<ListInProgress>>,
     /// Allows as many lookups at a time as writes, however many batches need some.
@@ -160,10 +179,17 @@ impl TargetClient {
     fn over(target: &'static Target, transport: TargetTransport) -> Self {
         let lag = target.list().map(|list| list.lag).unwrap_or_default();
         let words = target.term(0, &json!({}));
+        let mut records = Records::new(lag, transport.timeout);
+        records.tracks_puts = target.notices.round.is_some();
         Self {
             target,
-            records: Mutex::new(Records::new(lag, transport.timeout)),
+            records: Mutex::new(records),
             transport,
+            memory: None,
+            rounds: Mutex::default(),
+            memory_term: Mutex::default(),
+            recalling: tokio::sync::Mutex::default(),
+            remembered: Mutex::default(),
             term: RwLock::new(TermState::new(0, words, false)),
             list: tokio::sync::Mutex::default(),
             lookups: Semaphore::new(1),
@@ -181,6 +207,11 @@ impl TargetClient {
         self.records.lock().differing.settled()
     }
 
+    /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
+    fn remembers(&self) -> bool {
+        self.memory.is_some() || self.target.notices.round.is_some()
+    }
+
     fn term(&self) -> TermWords {
         self.term.read().words.clone()
     }
@@ -191,12 +222,12 @@ impl TargetClient {
 
     fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
         let fingerprint = record.map(|record| record.fingerprint);
-        let first = self.records.lock().first_attempt(key, fingerprint, version);
+        let first = self.records.lock().first_attempt(key, fingerprint, (version, now_ms()));
         let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
         ChangeWords {
-            id: format!("{key}-{}-{}", first.epoch, first.seq),
+            id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
             order,
-            time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            time: change_time(first.began),
             kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
         }
     }
@@ -283,11 +314,13 @@ impl Registry for TargetClient {
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         self.probe(&self.term()).await?;
+        self.check_memory().await?;
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
             batches: !self.target.batches.is_empty(),
             stated_limits: true,
-            inventory: self.target.list().is_some(),
+            inventory: self.target.list().is_some() || self.remembers(),
+            remembers: self.remembers(),
             ..Features::default()
         };
         Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
@@ -355,18 +388,39 @@ impl Registry for TargetClient {
     }
 
     async fn write(&self, _: u64, operations: Vec<Encoded<MappedOperation>>, _: bool) -> Result<Vec<Verdict>, Failure> {
-        match operations.as_slice() {
-            [operation] => Ok(vec![self.write_one(operation).await?]),
+        let verdicts = match operations.as_slice() {
+            [operation] => self.write_one(operation).await.map(|verdict| vec![verdict]),
             operations => self.write_batch(operations).await,
-        }
+        };
+        // If this fails, the registry's answers still hold, and the next request waits for the memory.
+        let _ = self.save().await;
+        verdicts
     }
 
     async fn bucket_digests(&self, _: usize) -> Result<BucketDigests, Failure> {
         Err(unsupported("digests"))
     }
 
-    async fn inventory(&self, _: Option<Bucket>, page: Option<String>, _: usize) -> Result<InventoryPage, Failure> {
-        self.page(page).await
+    async fn inventory(&self, _: Option<Bucket>, page: Option<String>, limit: usize) -> Result<InventoryPage, Failure> {
+        if !self.remembers() {
+            return self.page(page).await;
+        }
+        if page.is_none() {
+            self.begin_round().await?;
+        }
+        self.remembered_page(page.as_deref(), limit)
+    }
+
+    fn notice_after(&self, in_sync: bool) -> Option<Duration> {
+        self.next_notice(in_sync)
+    }
+
+    async fn send_notice(&self, in_sync: bool) -> Result<(), Failure> {
+        self.notify(in_sync).await
+    }
+
+    fn end_term(&self) {
+        self.forget_term();
     }
 
     async fn record_name(&self, _: Uid) -> Result<Option<RecordName>, Failure> {
@@ -374,6 +428,9 @@ impl Registry for TargetClient {
     }
 
     fn inventory_again_after(&self) -> Option<Duration> {
+        if self.remembers() {
+            return self.round_after();
+        }
         if !self.assigns() {
             return None;
         }
@@ -385,8 +442,19 @@ impl Registry for TargetClient {
     }
 
     fn refresh_credential(&self) {
-        self.transport.auth.doubt();
+        self.transport.doubt();
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// A time in milliseconds since 1970, as templates see it.
+fn change_time(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 fn unsupported(what: &str) -> Failure {

@@ -18,7 +18,9 @@ impl TargetClient {
     pub(super) async fn prepare_term(&self, number: u64) -> Result<(), Failure> {
         if self.term.read().number != number {
             self.records.lock().begin_term();
+            self.rounds.lock().begin_term();
         }
+        self.recall(number).await?;
         let prepared = self.run_steps(number).await?;
         let words = self.target.term(number, &prepared);
         *self.term.write() = TermState::new(number, words, true);

@@ -268,13 +268,15 @@ impl TargetClient {
         }
         let scope = self.target.write_scope(put.record, &known.held, &put.change);
         let request = write.request.render(&scope, Some(&put.record.body));
-        let request = request.map_err(|error| Stop::rejected(error.to_string()))?;
+        let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
+        let is_first = self.records.lock().begin_put(put.key, &put.record.id);
+        self.save().await.inspect_err(|_| self.not_taken(put.key, is_first))?;
         if assigns {
             self.records.lock().begin_create(put.key);
         }
         let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
             Failure::Broken(_) => self.records.lock().create_unanswered(put.key),
-            _ => self.records.lock().not_created(put.key),
+            _ => self.not_taken(put.key, is_first),
         })?;
         let judgement = write.request.judge(&exchanged.answer, &scope);
         let ruling = rule(&judgement, &exchanged, &self.transport);
@@ -293,10 +295,18 @@ impl TargetClient {
             Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {
                 self.records.lock().create_ended(put.key);
             }
-            _ if assigns => self.records.lock().not_created(put.key),
-            _ => {}
+            _ => self.not_taken(put.key, is_first),
         }
         Ok(ruling)
+    }
+
+    /// The registry clearly did not take a put. `is_first` says that it was the first one of a record.
+    pub(super) fn not_taken(&self, key: &Uid, is_first: bool) {
+        let mut records = self.records.lock();
+        records.not_created(key);
+        if is_first {
+            records.not_put(key);
+        }
     }
 
     /// The answer did not meet its check. Returns the verdict: the third time, the record is parked.

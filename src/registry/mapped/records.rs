@@ -45,11 +45,13 @@ struct Recent {
 
 /// A change that is not acknowledged yet.
 #[derive(Clone, Copy, Debug)]
-struct Attempt {
+pub(super) struct Attempt {
     /// None for a deletion.
-    fingerprint: Option<Fingerprint>,
+    pub(super) fingerprint: Option<Fingerprint>,
     /// Of the first attempt.
-    version: Version,
+    pub(super) version: Version,
+    /// When the first attempt began, in milliseconds since 1970.
+    pub(super) began: i64,
 }
 
 #[derive(Debug)]
@@ -71,9 +73,13 @@ pub(super) struct Records {
     surplus: BTreeMap<Uid, Json>,
     pub(super) unlisted: Unlisted,
     strikes: HashMap<Uid, u8>,
-    attempts: HashMap<Uid, Attempt>,
+    pub(super) attempts: HashMap<Uid, Attempt>,
     /// Whether a list is being read.
     is_listing: bool,
+    /// Whether the table has each record whose put was begun.
+    pub(super) tracks_puts: bool,
+    /// Whether a round lasts.
+    pub(super) in_round: bool,
 }
 
 /// What it means that nothing showed a record in this term.
@@ -96,6 +102,8 @@ pub(super) struct Knowledge {
     pub(super) exists: bool,
     pub(super) is_verified: bool,
     pub(super) is_written: bool,
+    /// A put was begun, of which the memory knows.
+    pub(super) is_tried: bool,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,
 }
@@ -124,6 +132,8 @@ impl Records {
             strikes: HashMap::new(),
             attempts: HashMap::new(),
             is_listing: false,
+            tracks_puts: false,
+            in_round: false,
         }
     }
 
@@ -131,6 +141,7 @@ impl Records {
         self.table.begin_term();
         self.differing = DifferingRecords::default();
         self.unlisted = Unlisted::default();
+        self.in_round = false;
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -160,6 +171,7 @@ impl Records {
             exists: row.has(Fact::Exists),
             is_verified: row.has(Fact::Verified),
             is_written: row.has(Fact::Written),
+            is_tried: row.has(Fact::Tried),
             is_uncertain,
         }
     }
@@ -241,6 +253,8 @@ impl Records {
             row.hold(record.fingerprint);
             row.set(Fact::Written, true);
             row.set(Fact::Verified, true);
+            // One that was on its way when the round began may have arrived before.
+            row.set(Fact::InRound, row.has(Fact::SentInRound));
         });
         self.differing.acknowledged(key, record.fingerprint, &record.body);
         self.remember(key, Some(record.fingerprint));
@@ -248,6 +262,7 @@ impl Records {
 
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
+        self.attempts.remove(key);
         self.table.change(key, |row| {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
@@ -279,13 +294,21 @@ impl Records {
         self.remember(key, None);
     }
 
-    /// The version of the first attempt to send this change, so that all attempts have the same id.
-    pub(super) fn first_attempt(&mut self, key: &Uid, fingerprint: Option<Fingerprint>, version: Version) -> Version {
+    /// The first attempt to send this change, so that all attempts have the same id and time. `now` is the version and the
+    /// time of this one.
+    pub(super) fn first_attempt(
+        &mut self,
+        key: &Uid,
+        fingerprint: Option<Fingerprint>,
+        (version, began): (Version, i64),
+    ) -> Attempt {
         match self.attempts.get(key) {
-            Some(attempt) if attempt.fingerprint == fingerprint => attempt.version,
+            Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
             _ => {
-                self.attempts.insert(key.clone(), Attempt { fingerprint, version });
-                version
+                let attempt = Attempt { fingerprint, version, began };
+                self.attempts.insert(key.clone(), attempt);
+                self.table.note_unsaved(key);
+                attempt
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use parking_lot::RwLock;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::sign;
 use crate::registry::credentials::{self, Error};
 
 /// Shorter secrets are not looked for in answers: they would match by chance.
@@ -18,6 +19,8 @@ pub(super) enum Content {
     Token,
     /// Any line of text.
     Password,
+    /// `whsec_` and base64.
+    WebhookSecret,
 }
 
 /// One secret and the file that it comes from.
@@ -62,6 +65,12 @@ fn read(path: &std::path::Path, content: Content, setting: &'static str) -> Resu
     match content {
         Content::Token => credentials::token(path, setting),
         Content::Password => credentials::password(path, setting),
+        Content::WebhookSecret => {
+            let secret = credentials::token(path, setting)?;
+            let refused = |what| Error::WebhookSecret { path: path.to_owned(), what, setting };
+            sign::check_webhook_secret(&secret).map_err(refused)?;
+            Ok(secret)
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A row takes at most 120 bytes with short ids, because there is one for each record.
 
+use std::collections::HashSet;
+
 use serde_json::Value as Json;
 
 use crate::model::{digest::Fingerprint, uid::Uid, uid_map::UidMap};
@@ -10,6 +12,8 @@ use crate::model::{digest::Fingerprint, uid::Uid, uid_map::UidMap};
 #[derive(Debug, Default)]
 pub(super) struct RecordTable {
     rows: UidMap<Row>,
+    /// The keys of rows that changed since the memory was written. None without a memory.
+    unsaved: Option<HashSet<Uid>>,
 }
 
 /// What is known about one record.
@@ -34,6 +38,12 @@ pub(super) enum Fact {
     Exists = 8,
     /// A list or a lookup showed the record to this process.
     Shown = 16,
+    /// A put was begun that the memory has to know of: the registry may hold the record.
+    Tried = 32,
+    /// The registry acknowledged the record in the round that lasts.
+    InRound = 64,
+    /// The last put was begun in the round that lasts.
+    SentInRound = 128,
 }
 
 impl Row {
@@ -73,6 +83,20 @@ impl Row {
         serde_json::from_str(self.texts.get(1)?).ok()
     }
 
+    /// The same as JSON text.
+    pub(super) fn remote_text(&self) -> Option<&str> {
+        self.texts.get(1)
+    }
+
+    pub(super) fn seen_text(&self) -> Option<&str> {
+        self.texts.get(2)
+    }
+
+    /// Sets all texts: those of `remote` and `seen` are JSON.
+    pub(super) fn set_texts(&mut self, texts: [Option<&str>; 3]) {
+        texts.into_iter().enumerate().for_each(|(index, text)| self.texts.set(index, text));
+    }
+
     pub(super) fn set_remote(&mut self, remote: Option<&Json>) {
         self.texts.set(1, remote.map(Json::to_string).as_deref());
     }
@@ -93,11 +117,17 @@ impl RecordTable {
     }
 
     pub(super) fn change<T>(&mut self, key: &Uid, change: impl FnOnce(&mut Row) -> T) -> T {
+        self.note_unsaved(key);
         change(self.rows.get_or_insert_with(key, Row::default))
     }
 
     pub(super) fn remove(&mut self, key: &Uid) -> Option<Row> {
+        self.note_unsaved(key);
         self.rows.remove(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Uid, &Row)> {
+        self.rows.iter()
     }
 
     pub(super) fn retain(&mut self, keep: impl FnMut(&Uid, &mut Row) -> bool) {
@@ -110,6 +140,36 @@ impl RecordTable {
             row.set(Fact::Verified, false);
             true
         });
+    }
+}
+
+/// The rows of a target with a memory.
+impl RecordTable {
+    pub(super) fn note_unsaved(&mut self, key: &Uid) {
+        if let Some(unsaved) = &mut self.unsaved
+            && !unsaved.contains(key)
+        {
+            unsaved.insert(key.clone());
+        }
+    }
+
+    /// A round begins: no record was put in it yet.
+    pub(super) fn begin_round(&mut self) {
+        self.rows.retain(|_, row| {
+            row.set(Fact::InRound, false);
+            row.set(Fact::SentInRound, false);
+            true
+        });
+    }
+
+    /// The keys that changed since the last call.
+    pub(super) fn take_unsaved(&mut self) -> HashSet<Uid> {
+        self.unsaved.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Begins with the rows of a memory.
+    pub(super) fn recall(&mut self, rows: UidMap<Row>) {
+        *self = Self { rows, unsaved: Some(HashSet::new()) };
     }
 }
 

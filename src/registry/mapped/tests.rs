@@ -4,6 +4,8 @@ mod batches;
 mod credentials;
 mod fake;
 mod lists;
+mod memory;
+mod notices;
 mod others;
 mod unlisted;
 mod writes;

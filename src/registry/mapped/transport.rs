@@ -6,6 +6,7 @@ use reqwest::{
     Method, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     carrier::{Carrier, Exchanged, MemoryRegistry},
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
+    sign::Signer,
 };
 use crate::{
     connect::explain::SettingNames,
@@ -37,6 +39,7 @@ const NAMES: SettingNames = SettingNames { address: "url", authorities: "tls.caF
 pub(super) struct TargetTransport {
     carrier: Carrier,
     pub(super) auth: Auth,
+    signer: Signer,
     pub(super) pacer: Option<Pacer>,
     pub(super) log: Option<Arc<ExchangeLog>>,
     /// How long a request may take.
@@ -60,6 +63,7 @@ impl TargetTransport {
         Ok(Self {
             carrier: Carrier::Http(Connection::new(&base, pem_files(spec.tls.as_ref()), timeout, &NAMES)?),
             auth: Auth::new(spec.auth.as_ref(), login)?,
+            signer: Signer::new(spec.sign.as_ref())?,
             pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
             log,
             timeout,
@@ -70,7 +74,8 @@ impl TargetTransport {
     /// Without credentials and limits.
     pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
         let answer_bytes = usize::try_from(ANSWER_BYTES).unwrap_or(usize::MAX);
-        Self { carrier: Carrier::Memory(registry), auth: Auth::None, pacer: None, log: None, timeout, answer_bytes }
+        let (auth, signer) = (Auth::None, Signer::None);
+        Self { carrier: Carrier::Memory(registry), auth, signer, pacer: None, log: None, timeout, answer_bytes }
     }
 
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
@@ -79,7 +84,8 @@ impl TargetTransport {
         let sent_at = Instant::now();
         let exchanged = self.send_once(request).await?;
         let status = exchanged.answer.status;
-        if matches!(status, 401 | 403) && self.auth.refused(status, sent_at).await {
+        // A signature that is refused may be one of a secret that was replaced.
+        if matches!(status, 401 | 403) && (self.auth.refused(status, sent_at).await | self.signer.refresh()) {
             return self.send_once(request).await;
         }
         Ok(exchanged)
@@ -101,9 +107,12 @@ impl TargetTransport {
     async fn send_over(&self, connection: &Connection, request: &RenderedRequest) -> Result<Exchanged, Failure> {
         if connection.refresh_if_due() {
             self.auth.refresh();
+            self.signer.refresh();
         }
         let mut outgoing = outgoing(request)?;
         self.auth.authorize(&mut outgoing, connection).await?;
+        // Last, because credentials may be in the body.
+        self.signer.sign(&mut outgoing, request.change.as_deref())?;
         let method = Method::from_bytes(request.method.as_bytes());
         let method = method.map_err(|_| unsendable("method"))?;
         let mut sent = connection.request(method, outgoing.url).headers(outgoing.headers);
@@ -111,7 +120,7 @@ impl TargetTransport {
             sent = sent.body(body);
         }
         let answer = connection.send(sent, self.answer_bytes).await?;
-        let secrets = self.auth.secrets();
+        let secrets = self.secrets();
         let headers = answer.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), redact(&String::from_utf8_lossy(value.as_bytes()), &secrets))
         });
@@ -123,7 +132,7 @@ impl TargetTransport {
 
     fn record(&self, request: &RenderedRequest, result: &Result<Exchanged, Failure>, took: Duration) {
         let Some(log) = &self.log else { return };
-        let secrets = self.auth.secrets();
+        let secrets = self.secrets();
         let (status, answer) = match result {
             Ok(exchanged) => (Some(exchanged.answer.status), exchanged.answer.text().to_owned()),
             Err(failure) => (None, failure.to_string()),
@@ -140,9 +149,22 @@ impl TargetTransport {
         });
     }
 
+    /// The registry may refuse the credentials or the signature. Reads the files again.
+    pub(super) fn doubt(&self) {
+        self.auth.doubt();
+        self.signer.refresh();
+    }
+
+    /// What must not be shown.
+    fn secrets(&self) -> Vec<SecretString> {
+        let mut secrets = self.auth.secrets();
+        secrets.extend(self.signer.secrets());
+        secrets
+    }
+
     /// A text from an answer, without credentials.
     pub(super) fn clean(&self, text: &str) -> String {
-        redact(text, &self.auth.secrets())
+        redact(text, &self.secrets())
     }
 }
 

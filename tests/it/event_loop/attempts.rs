@@ -2,7 +2,10 @@
 
 use pod_registrar::{
     model::{digest::Digest, ids::Version, uid::Uid},
-    reconcile::{deletion::Removal, outcome::OperationKind},
+    reconcile::{
+        deletion::Removal,
+        outcome::{Failure, OperationKind, Verdict},
+    },
     registry::{Encoded, EncodedBody},
 };
 use tokio::time::Instant;
@@ -70,4 +73,13 @@ impl State {
             None => self.attempted.remove(&uid),
         };
     }
+}
+
+/// Which share of the writes fails, and how. A failed write is not applied.
+#[derive(Clone, Debug)]
+pub(super) enum FailureRate {
+    /// Percent of the items, and the verdict they get.
+    Items(u8, Verdict),
+    /// Percent of the requests.
+    Requests(u8, Failure),
 }

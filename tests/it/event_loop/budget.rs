@@ -7,8 +7,8 @@ use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    attempts::Attempts,
-    fake::{FailureRate, Fake, Fault},
+    attempts::{Attempts, FailureRate},
+    fake::{Fake, Fault},
     world::{EventLoopHarness, SECOND, many, ms_between, pod},
 };
 

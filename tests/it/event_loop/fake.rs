@@ -23,10 +23,11 @@ use pod_registrar::{
 use tokio::time::Instant;
 
 use super::{
-    attempts::{Attempts, Write, item},
+    attempts::{Attempts, FailureRate, Write, item},
     gateway::{Gateway, TIMEOUT},
     hostile,
     mapping::{self, Mapping},
+    notices::Notices,
 };
 use crate::fake_registry::{FakeRegistry, refused};
 
@@ -44,15 +45,6 @@ pub(super) enum Fault {
     Items(Verdict),
     /// The answer is lost at once, and the write arrives this much later.
     ArriveLate(Duration),
-}
-
-/// Which share of the writes fails, and how. A failed write is not applied.
-#[derive(Clone, Debug)]
-pub(super) enum FailureRate {
-    /// Percent of the items, and the verdict they get.
-    Items(u8, Verdict),
-    /// Percent of the requests.
-    Requests(u8, Failure),
 }
 
 #[derive(Default)]
@@ -93,6 +85,7 @@ pub(super) struct State {
     /// UIDs that the inventory and its counts leave out.
     pub(super) hidden: HashSet<String>,
     pub(super) gateway: Gateway,
+    pub(super) notices: Notices,
     /// The verdicts of writes that arrived late.
     pub(super) late: Vec<(String, Verdict)>,
     pub(super) attempts: Attempts,
@@ -305,6 +298,14 @@ impl Drop for InFlight<'_> {
 
 impl Registry for Fake {
     type Operation = EncodedBody;
+
+    fn notice_after(&self, in_sync: bool) -> Option<Duration> {
+        self.state().notices.after(in_sync)
+    }
+
+    async fn send_notice(&self, _: bool) -> Result<(), Failure> {
+        self.state().notices.send()
+    }
 
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
         if let Some(lie) = self.lie(hostile::capabilities) {

@@ -223,7 +223,7 @@ async fn resync_without_inventory_retries_parked_records() {
 async fn many_lost_answers_without_inventory_are_retried() {
     let registry = registry(WITHOUT_INVENTORY);
     let mut world = EventLoopHarness::settled(registry.clone(), []).await;
-    let lost = super::fake::FailureRate::Requests(70, Failure::Broken("no answer".into()));
+    let lost = super::attempts::FailureRate::Requests(70, Failure::Broken("no answer".into()));
     registry.state().failure_rate = Some(lost);
     for pod in many(2_000, "a") {
         world.apply(pod).await;

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A registry that a controller with other settings filled with these pods.
-async fn filled(pods: usize) -> Fake {
+pub(super) async fn filled(pods: usize) -> Fake {
     let registry = Fake::new();
     let mut options = options();
     options.scope = "before".into();
@@ -25,7 +25,7 @@ async fn filled(pods: usize) -> Fake {
 }
 
 /// A controller whose settings select only the first `selected` of the pods.
-async fn narrowed(
+pub(super) async fn narrowed(
     registry: &Fake,
     there: usize,
     selected: usize,

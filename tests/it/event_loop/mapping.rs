@@ -36,8 +36,15 @@ pub(super) struct Mapping {
 }
 
 /// What a target of a file supports: no sessions, digests or names.
-pub(super) const FEATURES: Features =
-    Features { batches: true, stated_limits: false, inventory: true, digests: false, sessions: false, names: false };
+pub(super) const FEATURES: Features = Features {
+    batches: true,
+    stated_limits: false,
+    inventory: true,
+    digests: false,
+    sessions: false,
+    remembers: false,
+    names: false,
+};
 
 pub(super) fn mapped(keys_are_uids: bool) -> Fake {
     let registry = Fake::new();

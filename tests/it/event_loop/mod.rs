@@ -20,6 +20,7 @@ mod inventory;
 mod leadership;
 mod limits;
 mod mapping;
+mod notices;
 mod outage;
 mod projected;
 mod session;

@@ -4,7 +4,8 @@
 use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
 
 use super::{
-    fake::{FailureRate, Fake, Fault},
+    attempts::FailureRate,
+    fake::{Fake, Fault},
     world::{EventLoopHarness, SECOND, many, options, pod},
 };
 

@@ -12,7 +12,8 @@ use pod_registrar::{
 };
 
 use super::{
-    fake::{FailureRate, Fake},
+    attempts::FailureRate,
+    fake::Fake,
     world::{EventLoopHarness, LookUp, SECOND, many, options, pod},
 };
 

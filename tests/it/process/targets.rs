@@ -321,3 +321,49 @@ async fn wrong_targets_file_exits_with_code_2() {
         assert!(parts.iter().all(|part| errors.contains(part)), "{errors}");
     }
 }
+
+#[tokio::test]
+async fn foreign_memory_is_reported_and_left_alone() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    let (file, memory) = (kube.folder.path().join("targets.yaml"), kube.folder.path().join("memory.db"));
+    let target = json!({"name": "hook", "url": registry.url, "memory": memory, "exclusive": true,
+        "body": {"name": "{{ pod.name }}"}, "put": {"path": "systems/{{ id }}"}, "delete": {"path": "systems/{{ id }}"}});
+    std::fs::write(&file, json!({"targets": [target]}).to_string()).unwrap();
+    std::fs::write(&memory, "notes of a person").unwrap();
+    kube.create(0..3);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    let errors = |controller: &Controller| -> Vec<String> {
+        controller.stderr().iter().filter(|line| line.contains("ERROR")).cloned().collect()
+    };
+    until("the memory is reported", || !errors(&controller).is_empty()).await;
+    assert!(controller.stderr().iter().any(|line| line.contains("records are remembered in a file")));
+    let probes = "requests_total{operation=\"capabilities\",outcome=\"failed\",target=\"hook\"}";
+    eventually("probes fail", SOON, async || {
+        let failed = controller.figure(probes).await;
+        if failed >= 3.0 { Ok(()) } else { Err(failed.to_string()) }
+    })
+    .await;
+    let reported = errors(&controller);
+    assert!(reported.len() == 1 && reported[0].contains("was not written as a memory"), "{reported:#?}");
+    assert_eq!((registry.writes(), std::fs::read_to_string(&memory).unwrap()), (0, "notes of a person".to_owned()));
+    std::fs::remove_file(&memory).unwrap();
+    in_sync(&mut controller, "hook").await;
+    assert_eq!(registry.records().len(), 3);
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+}
+
+#[tokio::test]
+async fn deletions_that_downtime_loses_are_announced() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    let file = kube.folder.path().join("targets.yaml");
+    let target = json!({"name": "hook", "url": registry.url,
+        "body": {"name": "{{ pod.name }}"}, "put": {"path": "systems/{{ id }}"}, "delete": {"path": "systems/{{ id }}"}});
+    std::fs::write(&file, json!({"targets": [target]}).to_string()).unwrap();
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    in_sync(&mut controller, "hook").await;
+    let warns = |line: &&String| line.contains("WARN") && line.contains("stays in the registry");
+    assert_eq!(controller.stderr().iter().filter(warns).count(), 1);
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+}

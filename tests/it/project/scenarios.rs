@@ -11,7 +11,7 @@ use crate::project;
 const NUMBERS: std::ops::RangeInclusive<u32> = 1..=98;
 
 /// Scenarios that may be marked as not applicable: the program has no such part.
-const MAY_NOT_APPLY: [u32; 3] = [25, 26, 48];
+const MAY_NOT_APPLY: [u32; 2] = [25, 26];
 
 /// The names of the guarantees, in the order of the page.
 const GUARANTEES: [&str; 16] = [

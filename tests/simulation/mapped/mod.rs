@@ -7,7 +7,9 @@
 //! | `compares_bodies` | has records without a digest, so that their members are compared |
 //! | `trims` | stores a text without the spaces around it |
 //! | `lag_ms` | lists what it held this long ago |
+//! | `remembers` | cannot be read at all, and the client has a memory |
 
+pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod promises;
 pub(crate) mod registry;
@@ -26,6 +28,7 @@ pub(crate) struct Rest {
     pub(crate) lag_ms: u16,
     /// Whether records are written in atomic batches.
     pub(crate) batches: bool,
+    pub(crate) remembers: bool,
 }
 
 impl Rest {
@@ -34,13 +37,18 @@ impl Rest {
         // Drawn separately, so that the other values of a seed do not depend on it.
         let mut rng = fastrand::Rng::with_seed(seed.rotate_left(17));
         let assigns = rng.bool();
-        Self {
+        let rest = Self {
             assigns,
             shares: rng.u8(0..3) == 0,
             compares_bodies: rng.bool(),
             trims: rng.bool(),
             lag_ms: [0, 0, 2_000, 9_000][rng.usize(0..4)],
             batches: !assigns && rng.bool(),
+            remembers: false,
+        };
+        match rng.u8(0..4) {
+            0 => Self { assigns: false, compares_bodies: false, lag_ms: 0, remembers: true, ..rest },
+            _ => rest,
         }
     }
 }

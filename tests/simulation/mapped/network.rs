@@ -51,6 +51,8 @@ impl RestConnection {
                 self.refused(&request, refusal)
             }
             Some(Fault::Swallow) => Err(timed_out().await),
+            // Nothing would ever show a late write.
+            Some(Fault::Late(_)) if self.remembers() => Err(timed_out().await),
             Some(Fault::Late(ms)) => {
                 // No client can wait for a create forever.
                 let latest = if request.method == "POST" { CREATE_ARRIVES_WITHIN } else { Duration::MAX };
@@ -92,6 +94,10 @@ impl RestConnection {
         arriving.await.map_err(|_| Failure::Broken("the registry is gone".into()))
     }
 
+    fn remembers(&self) -> bool {
+        self.shared.world().rest.rest.remembers
+    }
+
     fn arrive(&self, request: &RenderedRequest, is_late: bool) -> Reply {
         let mut world = self.shared.world();
         world.take_exchange(self.process, request, is_late)
@@ -101,7 +107,7 @@ impl RestConnection {
         match refusal {
             Refusal::Unreachable => Err(Failure::Unreachable("refused".into())),
             // A registry that does not know what it holds deceives every client.
-            Refusal::Status(404) if request.method == "GET" => Ok(answer((503, json!({})), None)),
+            Refusal::Status(404) if request.method == "GET" || self.remembers() => Ok(answer((503, json!({})), None)),
             Refusal::Status(502) => Ok(Exchanged { answer: Answer::new(200, [], HTML.as_bytes()), retry_after: None }),
             Refusal::Status(status) => Ok(answer((status, json!({})), None)),
             Refusal::After(status, secs) => Ok(answer((status, json!({})), Some(secs))),
@@ -135,7 +141,7 @@ impl SimulatedWorld {
         let parts = Parts { method: &request.method, path: url[0].split('/').collect(), query, body };
         // No list can show that a create is on its way. It ends with the leadership of the process that sent it.
         let creates = parts.method == "POST" && parts.path == ["systems"];
-        if creates && !self.leads(process) {
+        if (creates || self.rest.rest.remembers) && !self.leads(process) {
             self.trace(|| format!("    lost: {} {}", request.method, shortened(request)));
             return (503, json!({}));
         }

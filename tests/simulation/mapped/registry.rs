@@ -5,9 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use pod_registrar::model::digest::Fingerprint;
 use serde_json::{Value as Json, json};
 
-use super::{Rest, target::MARK, target::stored};
+use super::{
+    Rest,
+    memory::SimulatedMemory,
+    target::{MARK, stored, target},
+};
 use crate::registry::Wrong;
 
 type Rows = BTreeMap<String, Json>;
@@ -18,6 +23,8 @@ pub(crate) type Reply = (u16, Json);
 #[derive(Default)]
 pub(crate) struct RestRegistry {
     pub(crate) rest: Rest,
+    /// That of the clients.
+    pub(crate) memory: SimulatedMemory,
     /// The records by the last part of their paths.
     pub(crate) rows: Arc<Rows>,
     backup: Arc<Rows>,
@@ -211,6 +218,10 @@ impl RestRegistry {
     pub(crate) fn hold(&mut self, body: &Json) {
         let key = body["key"].as_str().unwrap_or_default().to_owned();
         self.next_id += 1;
+        if self.rest.remembers {
+            let held = body["digest"].as_str().and_then(Fingerprint::from_hex).unwrap_or_default();
+            self.memory.hold(target(self.rest).key(&key), &key, held);
+        }
         let id = if self.rest.assigns { self.next_id.to_string() } else { key };
         self.store(0, &id, body);
         self.past.clear();

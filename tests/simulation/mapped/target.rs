@@ -45,16 +45,14 @@ fn members(rest: Rest) -> String {
     if rest.assigns {
         lines.push("create: {path: systems, remote: /id}".to_owned());
         lines.push("update: {path: \"systems/{{ ID }}\"}".to_owned());
-        lines.push("find: {path: systems, query: {key: \"{{ id }}\"}, at: /results/0}".to_owned());
     } else {
         lines.push("put: {path: \"systems/{{ ID }}\"}".to_owned());
-        lines.push("find: {path: \"systems/{{ id }}\", at: \"\"}".to_owned());
     }
-    let lag = if rest.lag_ms > 0 { format!(", lag: {}ms", rest.lag_ms) } else { String::new() };
-    lines.push(format!("list: {{path: systems, items: /results, next: {{url: /next}}, count: /count{lag}}}"));
-    let content = if rest.compares_bodies { "body: ''" } else { "digest: /digest" };
-    let remote = if rest.assigns { ", remote: /id" } else { "" };
-    lines.push(format!("item: {{id: /key, mark: /owner, {content}{remote}}}"));
+    if rest.remembers {
+        lines.push("memory: /nowhere".to_owned());
+    } else {
+        lines.extend(readings(rest));
+    }
     if rest.batches {
         lines.push(
             "batch: [{path: bulk, body: {operations: \"{{ operations }}\"}, max: {records: 3}, atomic: true, \
@@ -64,6 +62,20 @@ fn members(rest: Rest) -> String {
     }
     let id = if rest.assigns { "remote" } else { "id" };
     lines.iter().map(|line| format!("    {}\n", line.replace("{{ ID }}", &format!("{{{{ {id} }}}}")))).collect()
+}
+
+/// The members that read records.
+fn readings(rest: Rest) -> Vec<String> {
+    let find = match rest.assigns {
+        true => "find: {path: systems, query: {key: \"{{ id }}\"}, at: /results/0}",
+        false => "find: {path: \"systems/{{ id }}\", at: \"\"}",
+    };
+    let lag = if rest.lag_ms > 0 { format!(", lag: {}ms", rest.lag_ms) } else { String::new() };
+    let list = format!("list: {{path: systems, items: /results, next: {{url: /next}}, count: /count{lag}}}");
+    let content = if rest.compares_bodies { "body: ''" } else { "digest: /digest" };
+    let remote = if rest.assigns { ", remote: /id" } else { "" };
+    let item = format!("item: {{id: /key, mark: /owner, {content}{remote}}}");
+    vec![find.to_owned(), list, item]
 }
 
 /// The key and the body of a pod's record.

@@ -14,7 +14,7 @@ use pod_registrar::{
     },
 };
 
-use super::{Rest, network::RestConnection, target::target};
+use super::{Rest, memory::ProcessMemory, network::RestConnection, target::target};
 use crate::{network::REQUEST_TIMEOUT, world::Shared};
 
 pub(crate) struct Writer {
@@ -39,6 +39,8 @@ impl Writer {
     pub(crate) fn new(shared: Shared, process: usize, rest: Rest) -> Self {
         let connection = RestConnection { shared: shared.clone(), process };
         let client = TargetClient::in_memory(target(rest), Box::new(connection), REQUEST_TIMEOUT).with_lookups(4);
+        let memory = ProcessMemory { shared: shared.clone(), process };
+        let client = if rest.remembers { client.with_memory(Box::new(memory)) } else { client };
         Self { shared, process, client }
     }
 }
@@ -60,6 +62,10 @@ impl Registry for Writer {
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
         self.client.prepare(term).await
+    }
+
+    fn end_term(&self) {
+        self.client.end_term();
     }
 
     async fn capabilities(&self) -> Result<Capabilities, Failure> {

@@ -5,6 +5,7 @@ mod consul;
 mod elasticsearch;
 mod etcd;
 mod json_server;
+mod messages;
 mod pocketbase;
 mod port;
 mod postgrest;

@@ -18,7 +18,7 @@ use crate::{
 
 /// Two intervals and the retries between them take less than [`WITHIN`].
 const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
-const WITHIN: Duration = Duration::from_secs(60);
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
 /// The least number of answers that a fault has to lose, and of requests that a registry that is down has to miss.
 const HITS: u64 = 3;
 const FAILED: usize = 2;

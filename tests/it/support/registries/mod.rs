@@ -91,6 +91,18 @@ impl BuiltRegistries {
         .await
     }
 
+    /// A receiver of messages of this kind: `webhooks` or `events`. It verifies webhooks with these secrets.
+    pub(crate) async fn receiver(&self, kind: &'static str, secrets: &[&str]) -> HttpRegistry {
+        let script = self.program("receivers/server.js");
+        let script = script.to_str().expect("a path of plain characters").to_owned();
+        let secrets = json!(secrets).to_string();
+        server::start("/messages", move |port, data| {
+            std::fs::write(format!("{data}/secrets.json"), &secrets).unwrap();
+            Child::start_other(Path::new("node"), &[&script, &port.to_string(), data, kind], &[])
+        })
+        .await
+    }
+
     /// Makes the account in a PocketBase. If it exists, its tokens are no longer valid.
     pub(crate) async fn set_pocketbase_password(&self, registry: &HttpRegistry) {
         let data = registry.data();

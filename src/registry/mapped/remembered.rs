@@ -1,0 +1,249 @@
+//! What the client writes to its memory, and how it begins a term with it.
+//!
+//! The memory holds what the table knows. Rows that changed are written before a request is sent, and when a call ends.
+//! The inventory of such a target is the table itself.
+
+use std::collections::HashSet;
+
+use super::{
+    TargetClient,
+    memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
+    records::{Attempt, Records},
+    table::{Fact, Row},
+};
+use crate::{
+    model::{digest::Fingerprint, uid::Uid, uid_map::UidMap},
+    reconcile::{election, outcome::Failure},
+    registry::inventory::{InventoryItem, InventoryPage},
+};
+
+/// The pages of the inventory that are still to be read.
+pub(super) struct RememberedPages {
+    /// Identifies the next page, for the caller.
+    token: String,
+    rest: std::vec::IntoIter<(Uid, Fingerprint)>,
+    count: u64,
+}
+
+/// For which terms the memory is used.
+#[derive(Debug, Default)]
+pub(super) struct MemoryTerm {
+    /// The term that lasts, once it is prepared.
+    wanted: Option<u64>,
+    open: Option<u64>,
+}
+
+impl Records {
+    /// A put is about to be sent. From now on, the registry may hold the record. Returns whether nothing said so before.
+    pub(super) fn begin_put(&mut self, key: &Uid, id: &str) -> bool {
+        if !self.tracks_puts {
+            return false;
+        }
+        let in_round = self.in_round;
+        self.table.change(key, |row| {
+            let is_news = !row.has(Fact::Tried) && !row.has(Fact::Exists);
+            row.set_id(key, id);
+            row.set(Fact::Tried, true);
+            row.set(Fact::SentInRound, in_round);
+            is_news
+        })
+    }
+
+    /// The registry clearly did not take the first put of a record.
+    pub(super) fn not_put(&mut self, key: &Uid) {
+        if self.table.get(key).is_some_and(|row| row.has(Fact::Tried) && !row.has(Fact::Exists)) {
+            self.table.remove(key);
+        }
+    }
+
+    /// Whether every record was put in the round that lasts.
+    pub(super) fn are_in_round(&self) -> bool {
+        self.table.iter().all(|(_, row)| row.has(Fact::InRound))
+    }
+
+    fn stored(&self, key: &Uid) -> Option<StoredRow> {
+        let row = self.table.get(key)?;
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let attempt = self.attempts.get(key).map(|attempt| StoredAttempt {
+            fingerprint: attempt.fingerprint,
+            version: attempt.version,
+            began: attempt.began,
+        });
+        Some(StoredRow {
+            id: text(row.id()),
+            remote: text(row.remote_text()),
+            seen: text(row.seen_text()),
+            held: row.held(),
+            attempt,
+        })
+    }
+
+    /// Begins a term with the rows of the memory. `reads_again` says that what each record holds is not known.
+    fn recall(&mut self, rows: Vec<(Uid, StoredRow)>, reads_again: bool, can_find: bool) {
+        let mut table = UidMap::default();
+        self.attempts.clear();
+        for (key, stored) in rows {
+            let StoredRow { id, remote, seen, held, attempt } = stored;
+            let mut row = Row::default();
+            row.set_texts([id.as_deref(), remote.as_deref(), seen.as_deref()]);
+            row.set(Fact::Tried, true);
+            if let Some(held) = held {
+                row.hold(if reads_again { Fingerprint::default() } else { held });
+                row.set(Fact::Written, true);
+                row.set(Fact::Verified, true);
+            } else if can_find {
+                self.doubt(&key);
+            }
+            if let Some(StoredAttempt { fingerprint, version, began }) = attempt {
+                self.attempts.insert(key.clone(), Attempt { fingerprint, version, began });
+            }
+            table.insert(&key, row);
+        }
+        self.table.recall(table);
+        self.tracks_puts = true;
+    }
+
+    /// The keys of all records, and what the registry acknowledged. What is on its way is of no known content, so that
+    /// it is sent again, and so is what the round that lasts has not put.
+    fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
+        let shown = |(key, row): (&Uid, &Row)| {
+            let is_known = !self.attempts.contains_key(key) && (!self.in_round || row.has(Fact::InRound));
+            let held = row.held().filter(|_| is_known);
+            (key.clone(), held.unwrap_or_default())
+        };
+        self.table.iter().map(shown).collect()
+    }
+}
+
+impl TargetClient {
+    /// The same with a memory.
+    #[must_use]
+    pub fn with_memory(self, memory: Box<dyn RowStore>) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// Reads the memory for a term, unless it was read in this term.
+    pub(super) async fn recall(&self, term: u64) -> Result<(), Failure> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        self.memory_term.lock().wanted = Some(term);
+        // One at a time: opening it again would close it for the writes of the first.
+        let _recalling = self.recalling.lock().await;
+        if self.memory_term.lock().open == Some(term) {
+            return Ok(());
+        }
+        let Recalled { rows, last_term, last_round } = memory.open(term).await.map_err(|error| unusable(&error))?;
+        self.rounds.lock().recall(last_round, self.target.notices.round.as_ref().map(|round| round.every));
+        let (count, follows) = (rows.len(), last_term.is_none_or(|last| election::follows(last, term)));
+        self.records.lock().recall(rows, !follows, self.target.find.is_some());
+        let mut memory_term = self.memory_term.lock();
+        if memory_term.wanted != Some(term) {
+            // The term ended, and another process may need it.
+            memory.close();
+            return Err(unusable(&Error::Closed));
+        }
+        memory_term.open = Some(term);
+        drop(memory_term);
+        match last_term {
+            None => tracing::info!("the memory is new; it holds no records of earlier processes"),
+            Some(_) if follows => tracing::info!(records = count, "memory read"),
+            Some(_) => tracing::warn!(
+                records = count,
+                "the memory did not follow the leader; writing every record again. Records that other leaders wrote and \
+                 whose pods are gone stay in the registry"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Whether the memory can be used. If it could not be read for the term, it is read now.
+    pub(super) async fn check_memory(&self) -> Result<(), Failure> {
+        let wanted = self.memory_term.lock().wanted;
+        match wanted {
+            Some(term) => {
+                self.recall(term).await?;
+                self.save().await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything that changed is in the memory.
+    pub(super) async fn save(&self) -> Result<(), Failure> {
+        self.save_with(None).await
+    }
+
+    /// The same, and notes what became of a round.
+    pub(super) async fn save_with(&self, round: Option<RoundNote>) -> Result<(), Failure> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        // Under the lock, so that a later call waits for what an earlier one took.
+        let (keys, written) = {
+            let mut records = self.records.lock();
+            let keys = records.table.take_unsaved();
+            let rows: Vec<RowChange> = keys.iter().map(|key| (key.clone(), records.stored(key))).collect();
+            (keys, memory.write(rows, round))
+        };
+        let guard = Unsaved { client: self, keys };
+        let result = written.await.map_err(|error| unusable(&error));
+        if result.is_ok() {
+            guard.saved();
+        }
+        result
+    }
+
+    /// A page of the memory as an inventory.
+    pub(super) fn remembered_page(&self, token: Option<&str>, limit: usize) -> Result<InventoryPage, Failure> {
+        let mut current = self.remembered.lock();
+        let mut pages = match (token, current.take()) {
+            (None, _) => {
+                let all = self.records.lock().remembered();
+                let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
+                RememberedPages { token: String::new(), rest: all.into_iter(), count }
+            }
+            (Some(token), Some(pages)) if pages.token == token => pages,
+            // It was begun again by another caller.
+            _ => return Err(Failure::Expired),
+        };
+        let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint, version: None };
+        let items = pages.rest.by_ref().take(limit.max(1)).map(item).collect();
+        let count = pages.count;
+        let next = (pages.rest.len() > 0).then(|| self.next_token());
+        if let Some(next) = &next {
+            pages.token.clone_from(next);
+            *current = Some(pages);
+        }
+        Ok(InventoryPage { items, next, count, as_of: 0 })
+    }
+
+    /// The term ended: another process may use the memory.
+    pub(super) fn forget_term(&self) {
+        if let Some(memory) = &self.memory {
+            *self.memory_term.lock() = MemoryTerm::default();
+            memory.close();
+        }
+    }
+}
+
+/// Keys whose rows are being written. They stay unsaved if that fails or is given up.
+struct Unsaved<'a> {
+    client: &'a TargetClient,
+    keys: HashSet<Uid>,
+}
+
+impl Unsaved<'_> {
+    fn saved(mut self) {
+        self.keys.clear();
+    }
+}
+
+impl Drop for Unsaved<'_> {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            let mut records = self.client.records.lock();
+            self.keys.iter().for_each(|key| records.table.note_unsaved(key));
+        }
+    }
+}
+
+fn unusable(error: &Error) -> Failure {
+    Failure::Memory(error.to_string())
+}
