@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Names that the format reserves for later.
-const RESERVED: [&str; 6] = ["kinds", "sign", "keepalive", "round", "memory", "form"];
+const RESERVED: [&str; 5] = ["sign", "keepalive", "round", "memory", "form"];
 
 /// A value that can be read from a document.
 pub trait FromTree: Sized {

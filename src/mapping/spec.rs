@@ -15,7 +15,7 @@ use self::{
     request::{BatchSpec, OutcomeRule, RequestSpec, WriteSpec},
     values::{
         BaseUrl, ByteSize, Count, Entries, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
-        ReadingText, TargetName, TemplateText, TemplateTree,
+        ReadingText, TargetName, TemplateText, TemplateTree, WordName,
     },
 };
 use super::members::members;
@@ -72,6 +72,32 @@ members! {
         pub exclusive: Flag = "exclusive",
         /// Things that records refer to: found or created before the first write of a term and before each resync.
         pub prepare: Vec<PrepareSpec> = "prepare",
+        /// Several kinds of records per pod, by name. Each has its own `id`, `body` and requests.
+        pub kinds: Entries<KindSpec> = "kinds",
+        /// What one record looks like, and its requests.
+        pub only: RecordSpec = flatten,
+    }
+}
+
+members! {
+    /// One kind of records of a target that has several per pod.
+    pub struct KindSpec("a kind") {
+        /// The kind of the record that this one belongs to. That record is put first and deleted last.
+        pub of: Option<WordName> = "of",
+        /// Whether the registry removes the record together with the one that it belongs to.
+        pub cascade: Flag = "cascade",
+        /// A list, as a template that is exactly one expression: one record per element, which is the word `each`.
+        pub each: Option<TemplateText> = "each",
+        /// Whether the pod has this record, as a template that is exactly one expression.
+        pub when: Option<TemplateText> = "when",
+        /// What one record looks like, and its requests.
+        pub record: RecordSpec = flatten,
+    }
+}
+
+members! {
+    /// What one record looks like, and which requests write and read it.
+    pub struct RecordSpec("a target") {
         /// The record's id. Default: the pod's UID.
         pub id: Option<TemplateText> = "id",
         /// The record as the registry should hold it.
@@ -132,13 +158,20 @@ members! {
 impl RecordsSpec {
     /// All requests of the target.
     pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
-        let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
-        let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
         let prepared = self.prepare.iter().flat_map(|prepare| {
             let find = prepare.find.iter().map(|find| &find.request);
             find.chain(prepare.create.iter().map(|create| &create.request))
         });
+        let of_kinds = self.kinds.iter().flat_map(|(_, kind)| kind.record.requests());
+        prepared.chain(self.only.requests()).chain(of_kinds)
+    }
+}
+
+impl RecordSpec {
+    fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
+        let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
+        let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
         let batches = self.batch.iter().map(|batch| &batch.request);
-        writes.chain(&self.delete).chain(reads).chain(prepared).chain(batches)
+        writes.chain(&self.delete).chain(reads).chain(batches)
     }
 }

@@ -8,6 +8,9 @@
 //! | put again | it is written with other values, as for a changed pod |
 //! | delete, delete again | it is deleted, and a deletion without a record succeeds |
 //! | batch put, batch delete | two records are written and deleted together, if the target has a batch |
+//!
+//! Of a target with `kinds`, each kind has these steps: records are put before those that belong to them, and deleted
+//! after them.
 
 mod batch;
 mod made_up;
@@ -26,11 +29,15 @@ use crate::{
     commands::{DONE, Error, FAILED, REFUSED, report, target_settings, targets_file},
     mapping::{
         differences::{differences, view_differences},
+        kind::Kind,
         spec::TargetSpec,
-        target::{RenderedRecord, Target},
+        target::{PodRecord, RecordState, RenderedRecord},
         writes::Held,
     },
-    model::ids::{DEFAULT_OWNER, RecordOwner, Version},
+    model::{
+        ids::{DEFAULT_OWNER, RecordOwner, Version},
+        uid::Uid,
+    },
     reconcile::{
         deletion::{Deletion, Removal},
         outcome::{Failure, Verdict},
@@ -77,16 +84,26 @@ fn announcement(spec: &TargetSpec, pods: &[MadeUpPod; 3], owner: &RecordOwner) -
     let steps = if target.prepare.is_empty() { "" } else { "run the steps of `prepare`, which may create things, " };
     let url = &spec.connection.url.text;
     let [pod, second, third] = pods.each_ref().map(MadeUpPod::full_name);
+    let what = if target.has_kinds() { "records" } else { "record" };
     let mut lines = vec![
         format!("With --yes, this command would write to {url}:"),
-        format!("it would {steps}put, read, put again and delete the record of the made-up pod {pod}."),
+        format!("it would {steps}put, read, put again and delete the {what} of the made-up pod {pod}."),
     ];
-    if !target.batches.is_empty() {
+    let batches = target.kinds.iter().any(|kind| !kind.batches.is_empty());
+    if batches {
         lines.push(format!("It would put, read and delete those of {second} and {third} in batches."));
     }
-    let subject = if target.batches.is_empty() { "The record has" } else { "The records have" };
+    let subject = if batches || target.has_kinds() { "The records have" } else { "The record has" };
     lines.push(format!("{subject} the owner mark {}.", target.mark()));
     Ok(lines)
+}
+
+/// One of the records of a made-up pod.
+#[derive(Clone)]
+struct Identity {
+    /// The position of its kind among those of the target.
+    kind: usize,
+    key: Uid,
 }
 
 /// The clients and the results so far.
@@ -132,30 +149,57 @@ impl Attempt {
             return self.add("prepare", Attempted::of(Err(failure)));
         }
         let [pod, second, third] = self.pods.clone();
-        self.put("put", &[(&pod, 1)]).await;
-        if self.goes_on(stop) {
-            self.read(&pod, 1).await;
-        }
+        self.put_all("put", &[&pod], stop).await;
         if self.goes_on(stop) {
             self.put_again(&pod, stop).await;
         }
-        self.delete("delete", &[&pod]).await;
-        self.delete("delete again", &[&pod]).await;
+        self.delete_all("delete", &[&pod]).await;
+        self.delete_all("delete again", &[&pod]).await;
         self.read_deleted(&pod).await;
         if self.goes_on(stop) {
             self.run_batches(&second, &third, stop).await;
         }
     }
 
-    async fn put_again(&mut self, pod: &MadeUpPod, stop: &CancellationToken) {
-        let body = |variant| self.rendered(pod, variant).map(|record| record.body).ok();
-        if body(1) == body(2) {
-            let what = "the body does not change with the pod's state; an update was not tested";
-            return self.add("put again", Attempted::good(what.to_owned()));
+    /// Puts the records of pods and reads them, each record before those that belong to it.
+    async fn put_all(&mut self, step: &str, pods: &[&MadeUpPod], stop: &CancellationToken) {
+        for place in 0.. {
+            let of_pods: Vec<_> = pods.iter().filter_map(|pod| Some((*pod, 1, self.key_at(pod, place)?))).collect();
+            let Some((_, _, Identity { kind, .. })) = of_pods.first() else { return };
+            let step = self.named(*kind, step);
+            self.put(&step, &of_pods).await;
+            for (pod, variant, identity) in &of_pods {
+                if self.goes_on(stop) {
+                    self.read(pod, *variant, identity).await;
+                }
+            }
+            if !self.goes_on(stop) {
+                return;
+            }
         }
-        self.put("put again", &[(pod, 2)]).await;
-        if self.goes_on(stop) {
-            self.read(pod, 2).await;
+    }
+
+    async fn put_again(&mut self, pod: &MadeUpPod, stop: &CancellationToken) {
+        for place in 0.. {
+            let Some(identity) = self.key_at(pod, place) else { return };
+            let step = self.named(identity.kind, "put again");
+            let body = |variant| self.rendered(pod, variant, &identity.key).map(|record| record.body).ok();
+            let (before, after) = (body(1), body(2));
+            if after.is_none() || before == after {
+                let what = match after {
+                    None => "the record has another id when the pod's state changes; an update was not tested",
+                    Some(_) => "the body does not change with the pod's state; an update was not tested",
+                };
+                self.add(&step, Attempted::good(what.to_owned()));
+                continue;
+            }
+            self.put(&step, &[(pod, 2, identity.clone())]).await;
+            if self.goes_on(stop) {
+                self.read(pod, 2, &identity).await;
+            }
+            if !self.goes_on(stop) {
+                return;
+            }
         }
     }
 
@@ -163,10 +207,16 @@ impl Attempt {
         !stop.is_cancelled() && self.results.last().is_none_or(StepResult::is_good)
     }
 
-    fn add(&mut self, step: &'static str, attempted: Attempted) {
+    /// The name of a step on records of a kind.
+    fn named(&self, kind: usize, step: &str) -> String {
+        let name = self.reader.target().kinds.get(kind).and_then(|kind| kind.name());
+        name.map_or_else(|| step.to_owned(), |name| format!("{name} {step}"))
+    }
+
+    fn add(&mut self, step: &str, attempted: Attempted) {
         let exchanges = self.log.exchanges().into_iter().filter(|exchange| exchange.number > self.shown).collect();
         self.shown = self.log.count();
-        self.results.push(StepResult { step, attempted, exchanges });
+        self.results.push(StepResult { step: step.to_owned(), attempted, exchanges });
     }
 
     fn version(&mut self) -> Version {
@@ -174,103 +224,142 @@ impl Attempt {
         Version { epoch: TERM, seq: self.sequence }
     }
 
-    fn rendered(&self, pod: &MadeUpPod, variant: u8) -> Result<RenderedRecord, String> {
+    fn records(&self, pod: &MadeUpPod, variant: u8) -> Result<Vec<PodRecord>, String> {
         let record = pod.record(&self.owner, variant);
-        let rendered = self.reader.target().render(&record, self.reader.term()).map_err(|error| error.to_string())?;
-        rendered.ok_or_else(|| "the made-up pod has no record".to_owned())
+        let assigned = |kind, key: &Uid| self.client.assigned(kind, key);
+        let records = self.reader.target().records(&record, self.reader.term(), &assigned);
+        records.map_err(|error| error.to_string())?.ok_or_else(|| "the made-up pod has no record".to_owned())
     }
 
-    /// Writes the records of pods, each in a variant. Several go into one batch.
-    async fn put(&mut self, step: &'static str, pods: &[(&MadeUpPod, u8)]) {
-        let attempted = match self.try_put(pods).await {
+    /// The record at this place among those of a pod in its first variant.
+    fn key_at(&self, pod: &MadeUpPod, place: usize) -> Option<Identity> {
+        let record = self.records(pod, 1).ok()?.into_iter().nth(place)?;
+        Some(Identity { kind: record.kind, key: record.key })
+    }
+
+    fn rendered(&self, pod: &MadeUpPod, variant: u8, key: &Uid) -> Result<RenderedRecord, String> {
+        let record = self.records(pod, variant)?.into_iter().find(|record| record.key == *key);
+        match record.ok_or_else(|| "the made-up pod has no such record".to_owned())?.state {
+            RecordState::Rendered(record) => Ok(record),
+            RecordState::Waits => Err("the registry has not told what it assigned to the record above".to_owned()),
+            RecordState::Failed(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Writes records of pods, each in a variant. Several go into one batch.
+    async fn put(&mut self, step: &str, records: &[(&MadeUpPod, u8, Identity)]) {
+        let attempted = match self.try_put(records).await {
             Ok(verdicts) => Attempted::of_verdict(verdicts),
             Err(error) => Attempted::failed(error),
         };
         self.add(step, attempted);
     }
 
-    async fn try_put(&mut self, pods: &[(&MadeUpPod, u8)]) -> Result<Result<Vec<Verdict>, Failure>, String> {
-        let mut operations = Vec::with_capacity(pods.len());
-        for (made_up, variant) in pods {
-            let (pod, record) = (made_up.pod(&self.owner, *variant)?, self.rendered(made_up, *variant)?);
+    async fn try_put(
+        &mut self,
+        records: &[(&MadeUpPod, u8, Identity)],
+    ) -> Result<Result<Vec<Verdict>, Failure>, String> {
+        let mut operations = Vec::with_capacity(records.len());
+        for (made_up, variant, Identity { key, .. }) in records {
+            let (pod, _) = (made_up.pod(&self.owner, *variant)?, self.rendered(made_up, *variant, key)?);
             let Some(content) = &pod.content else { return Err("the made-up pod has no record".to_owned()) };
             let version = self.version();
             let change = RecordChange::Put(&pod, content);
-            operations.push(self.client.encode(&record.key, version, change).map_err(|error| error.to_string())?);
+            operations.push(self.client.encode(key, version, change).map_err(|error| error.to_string())?);
         }
         let batched = operations.len() > 1;
         Ok(self.client.write(TERM, operations, batched).await)
     }
 
-    async fn delete(&mut self, step: &'static str, pods: &[&MadeUpPod]) {
-        let attempted = match self.try_delete(pods).await {
-            Ok(verdicts) => Attempted::of_verdict(verdicts),
-            Err(error) => Attempted::failed(error),
-        };
-        self.add(step, attempted);
+    /// Deletes the records of pods, each after those that belong to it.
+    async fn delete_all(&mut self, step: &str, pods: &[&MadeUpPod]) {
+        let places = pods.iter().filter_map(|pod| Some(self.records(pod, 1).ok()?.len())).max().unwrap_or_default();
+        for place in (0..places).rev() {
+            let of_pods: Vec<Identity> = pods.iter().filter_map(|pod| self.key_at(pod, place)).collect();
+            let step = self.named(of_pods.first().map_or(0, |identity| identity.kind), step);
+            let attempted = match self.try_delete(&of_pods).await {
+                Ok(verdicts) => Attempted::of_verdict(verdicts),
+                Err(error) => Attempted::failed(error),
+            };
+            self.add(&step, attempted);
+        }
     }
 
-    async fn try_delete(&mut self, pods: &[&MadeUpPod]) -> Result<Result<Vec<Verdict>, Failure>, String> {
-        let mut operations = Vec::with_capacity(pods.len());
-        for made_up in pods {
-            let (version, key) = (self.version(), self.rendered(made_up, 1)?.key);
+    async fn try_delete(&mut self, records: &[Identity]) -> Result<Result<Vec<Verdict>, Failure>, String> {
+        let mut operations = Vec::with_capacity(records.len());
+        for Identity { key, .. } in records {
+            let version = self.version();
             let change = RecordChange::Delete(Removal::Observed(Deletion::Deleted));
-            operations.push(self.client.encode(&key, version, change).map_err(|error| error.to_string())?);
+            operations.push(self.client.encode(key, version, change).map_err(|error| error.to_string())?);
         }
         let batched = operations.len() > 1;
         Ok(self.client.write(TERM, operations, batched).await)
     }
 
-    /// Reads the record with `list` and `find`, and compares it with what was sent.
-    async fn read(&mut self, pod: &MadeUpPod, variant: u8) {
-        let Ok(record) = self.rendered(pod, variant) else { return };
+    /// Reads a record with `list` and `find`, and compares it with what was sent.
+    async fn read(&mut self, pod: &MadeUpPod, variant: u8, identity: &Identity) {
+        let Ok(record) = self.rendered(pod, variant, &identity.key) else { return };
         let listed = self.listed(&record).await;
         let held = held(listed.as_ref().ok().and_then(Option::as_ref).and_then(Option::as_ref));
+        let [list, find] = ["list", "find"].map(|step| self.named(identity.kind, step));
         match listed {
             Ok(None) => {}
             Ok(Some(None)) => {
-                let lag = self.reader.target().list().map(|list| list.lag).filter(|lag| !lag.is_zero());
+                let lag = self.kind(&record).list().map(|list| list.lag).filter(|lag| !lag.is_zero());
                 let attempted = match lag {
                     Some(lag) => Attempted::good(format!("the list does not show the record; it may lag by {lag:?}")),
                     None => Attempted::failed("the list does not show the record with our mark".to_owned()),
                 };
-                self.add("list", attempted);
+                self.add(&list, attempted);
             }
-            Ok(Some(Some(item))) => self.add("list", compared(self.reader.target(), &item, &record)),
-            Err(failure) => self.add("list", Attempted::of(Err(failure))),
+            Ok(Some(Some(item))) => self.add(&list, compared(self.kind(&record), &item, &record)),
+            Err(failure) => self.add(&list, Attempted::of(Err(failure))),
         }
-        match self.reader.find(&record.id, &held).await {
+        match self.reader.find(self.kind(&record), &record.id, &held).await {
             Ok(LookedUp::Unknown) => {}
-            Ok(LookedUp::Ours(item)) => self.add("find", compared(self.reader.target(), &item, &record)),
-            Ok(LookedUp::Nothing) => self.add("find", Attempted::failed("the record is not found".to_owned())),
+            Ok(LookedUp::Ours(item)) => self.add(&find, compared(self.kind(&record), &item, &record)),
+            Ok(LookedUp::Nothing) => self.add(&find, Attempted::failed("the record is not found".to_owned())),
             Ok(LookedUp::Foreign(_)) => {
-                self.add("find", Attempted::failed("the record does not show our owner mark".to_owned()));
+                self.add(&find, Attempted::failed("the record does not show our owner mark".to_owned()));
             }
-            Err(failure) => self.add("find", Attempted::of(Err(failure))),
+            Err(failure) => self.add(&find, Attempted::of(Err(failure))),
         }
+    }
+
+    fn kind(&self, record: &RenderedRecord) -> &Kind {
+        &self.reader.target().kinds[record.kind]
     }
 
     /// The record in the list. The outer `None` says that there is no list.
     #[allow(clippy::option_option, reason = "no list is another thing than no record in it")]
     async fn listed(&self, record: &RenderedRecord) -> Result<Option<Option<ListedItem>>, Failure> {
-        let Some(list) = self.reader.list().await? else { return Ok(None) };
+        let Some(list) = self.reader.list(self.kind(record)).await? else { return Ok(None) };
         Ok(Some(list.items.into_iter().find(|listed| listed.item.id.as_ref() == Some(&record.id))))
     }
 
     /// Makes sure that no record is left.
     async fn read_deleted(&mut self, pod: &MadeUpPod) {
-        let Ok(record) = self.rendered(pod, 1) else { return };
-        match self.listed(&record).await {
-            Ok(Some(Some(item))) if !item.item.gone => {
-                let lag = self.reader.target().list().is_some_and(|list| !list.lag.is_zero());
-                let what = "the list still shows the record";
-                let attempted = if lag { Attempted::good(what.to_owned()) } else { Attempted::failed(what.to_owned()) };
-                self.add("list", attempted);
-            }
-            Ok(Some(_)) => self.add("list", Attempted::good("the record is gone".to_owned())),
-            Ok(None) => {}
-            Err(failure) => self.add("list", Attempted::of(Err(failure))),
+        let Ok(records) = self.records(pod, 1) else { return };
+        for PodRecord { kind, id, .. } in records {
+            self.read_deleted_record(kind, &id).await;
         }
+    }
+
+    async fn read_deleted_record(&mut self, kind: usize, id: &str) {
+        let step = self.named(kind, "list");
+        let kind = &self.reader.target().kinds[kind];
+        let list = match self.reader.list(kind).await {
+            Ok(Some(list)) => list,
+            Ok(None) => return,
+            Err(failure) => return self.add(&step, Attempted::of(Err(failure))),
+        };
+        let is_left = list.items.iter().any(|listed| listed.item.id.as_deref() == Some(id) && !listed.item.gone);
+        if !is_left {
+            return self.add(&step, Attempted::good("the record is gone".to_owned()));
+        }
+        let lag = kind.list().is_some_and(|list| !list.lag.is_zero());
+        let what = "the list still shows the record".to_owned();
+        self.add(&step, if lag { Attempted::good(what) } else { Attempted::failed(what) });
     }
 }
 
@@ -282,10 +371,10 @@ fn held(listed: Option<&ListedItem>) -> Held {
     })
 }
 
-fn compared(target: &Target, item: &ListedItem, record: &RenderedRecord) -> Attempted {
+fn compared(kind: &Kind, item: &ListedItem, record: &RenderedRecord) -> Attempted {
     use crate::mapping::items::ItemContent;
     let differences = match (&item.item.content, &item.shown) {
-        (ItemContent::Body(found), _) => view_differences(&target.view(&record.body), found),
+        (ItemContent::Body(found), _) => view_differences(&kind.view(&record.body), found),
         (_, Some(shown)) => {
             let found = outcome::common_members(shown, &record.body);
             differences(&outcome::common_members(&record.body, &found), &found)

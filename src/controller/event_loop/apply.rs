@@ -162,6 +162,7 @@ impl<R: Registry> EventLoop<R> {
                 delivery::DeliveryEffect::Settled(uid) => {
                     self.forget_last_answer(&uid);
                     self.reconcile_settled(&uid, now);
+                    self.wake_relatives(&uid, now);
                 }
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),

@@ -313,6 +313,17 @@ impl Ledger {
         settled
     }
 
+    /// The registry removed the record together with the one that it belonged to. Returns whether the registry was believed
+    /// to hold it. A request in flight says itself what became of it.
+    pub fn removed_with_parent(&mut self, uid: &Uid) -> bool {
+        let is_in_flight = self.pending.get(uid).is_some_and(|pending| pending.attempts().in_flight.is_some());
+        if is_in_flight || self.known(uid) == Known::Absent {
+            return false;
+        }
+        let forgotten = |entry: &mut LedgerEntry| (entry.known, entry.touched) = (Known::Absent, true);
+        self.entries.change_existing(uid, forgotten).is_some()
+    }
+
     /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.
     pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(in_flight) = self.take_in_flight(uid) else { return };

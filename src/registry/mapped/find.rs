@@ -3,13 +3,14 @@
 use serde_json::Value as Json;
 
 use super::{
-    TargetClient,
+    KindClient,
     judge::{Ruling, Stop, rule},
     transport::TargetTransport,
 };
 use crate::mapping::{
     items::{ItemMark, RegistryItem},
-    target::{RenderedRecord, Target, TermWords},
+    kind::Kind,
+    target::{RenderedRecord, TermWords},
     writes::Held,
 };
 
@@ -24,11 +25,11 @@ pub(super) enum Lookup {
     Ours(Box<RegistryItem>),
 }
 
-impl TargetClient {
+impl KindClient {
     pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
         // It is never closed.
         let _turn = self.lookups.acquire().await;
-        match look_up(self.target, &self.transport, id, held, term).await {
+        match look_up(self.kind, &self.transport, id, held, term).await {
             Ok((lookup, _)) => Ok(lookup),
             Err(LookupRefusal::Forbidden(reason)) => Err(self.forbidden(&reason, term).await),
             Err(LookupRefusal::Stop(stop)) => Err(stop),
@@ -52,14 +53,14 @@ impl<T: Into<Stop>> From<T> for LookupRefusal {
 
 /// Looks a record up. Returns also the record as the registry shows it.
 pub(super) async fn look_up(
-    target: &Target,
+    kind: &Kind,
     transport: &TargetTransport,
     id: &str,
     held: &Held,
     term: &TermWords,
 ) -> Result<(Lookup, Option<Json>), LookupRefusal> {
-    let Some(find) = &target.find else { return Ok((Lookup::Unknown, None)) };
-    let scope = target.find_scope(term, id, held);
+    let Some(find) = &kind.find else { return Ok((Lookup::Unknown, None)) };
+    let scope = kind.find_scope(term, id, held);
     // It may need the id that the registry assigned, which is not known.
     let Ok(request) = find.request.render(&scope, None) else { return Ok((Lookup::Unknown, None)) };
     let exchanged = transport.send(&request).await?;
@@ -79,7 +80,7 @@ pub(super) async fn look_up(
         let Some(cause) = exchanged.answer.not_json() else { return Ok((Lookup::Nothing, None)) };
         return Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}")).into());
     };
-    let Some(item) = target.read_item(&json, &exchanged.answer, term) else {
+    let Some(item) = kind.read_item(&json, &exchanged.answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());
     };
     match (&item.id, item.mark) {

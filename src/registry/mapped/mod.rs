@@ -11,6 +11,7 @@
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | What if a list has an id twice? | `doubles` |
+//! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What is remembered? | `records`, `table` |
 //! | What does an answer mean? | `judge` |
@@ -25,6 +26,8 @@ mod delete;
 mod doubles;
 mod find;
 mod judge;
+mod kind;
+mod kinds;
 mod list;
 mod prepare;
 mod put;
@@ -42,31 +45,22 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry,
-    delete::RecordDeletion,
-    judge::verdict,
-    list::ListInProgress,
-    put::Put,
-    recorder::ExchangeLog,
-    records::{Records, Unshown},
-    transport::TargetTransport,
+    carrier::MemoryRegistry, kind::KindClient, recorder::ExchangeLog, records::Unshown, transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
-    client::encode::removal as removal_words,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
-    protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
     mapping::{
+        kind::Kind,
         login::LoginTemplate,
         spec::ConnectionSpec,
-        target::{RenderedRecord, Target, TermWords},
-        writes::{ChangeKind, ChangeWords, RemovalWords},
+        target::{RecordState, RenderedRecord, Target, TermWords},
     },
-    model::{digest::Digest, ids::Version, pod::Pod, uid::Uid},
+    model::{digest::Digest, ids::Version, pod::Pod, record::Record, uid::Uid},
     reconcile::{
         deletion::Removal,
         outcome::{Failure, Verdict},
@@ -74,30 +68,24 @@ use crate::{
     },
 };
 
-/// Bits of a change's order that count the changes of a session. Sessions are numbered by seconds, so that two sessions
-/// do not overlap unless there are more than this number of changes per second.
-const SEQUENCE_BITS: u32 = 22;
-
 /// What is sent for one record.
 #[derive(Debug)]
 pub enum MappedOperation {
     Put(Box<RenderedRecord>),
-    Delete(Removal),
+    Delete {
+        removal: Removal,
+        /// The position of the record's kind among those of the target.
+        kind: usize,
+    },
 }
 
 /// A client of one target.
 pub struct TargetClient {
     target: &'static Target,
-    transport: TargetTransport,
-    records: Mutex<Records>,
+    transport: Arc<TargetTransport>,
+    /// One per kind of the target, in its order.
+    kinds: Vec<KindClient>,
     term: RwLock<TermState>,
-    list: tokio::sync::Mutex<Option<ListInProgress>>,
-    /// Allows as many lookups at a time as writes, however many batches need some.
-    lookups: Semaphore,
-    /// How many there may be.
-    lookups_max: usize,
-    /// Numbers the pages of lists.
-    tokens: std::sync::atomic::AtomicU64,
 }
 
 /// The words of the term in force.
@@ -106,15 +94,15 @@ pub(super) struct TermState {
     words: TermWords,
     /// Whether the steps of `prepare` are done.
     is_prepared: bool,
-    /// The record that was rendered last: the next call mostly encodes it.
+    /// The records that were rendered last: the next call mostly encodes one of them.
     last: Mutex<Option<LastRender>>,
 }
 
-/// A record, rendered with the words of a term.
+/// The records of one pod, rendered with the words of a term.
 struct LastRender {
-    /// Of the v1 record that it was made of.
+    /// Of the v1 record that they were made of.
     content: Digest,
-    record: RenderedRecord,
+    records: Vec<RenderedRecord>,
 }
 
 impl TermState {
@@ -143,7 +131,8 @@ impl TargetClient {
     /// The same with up to this many lookups at a time. Without it, there is one at a time.
     #[must_use]
     pub fn with_lookups(self, most: usize) -> Self {
-        Self { lookups: Semaphore::new(most), lookups_max: most, ..self }
+        let kinds = kind_clients(self.target, &self.transport, most);
+        Self { kinds, ..self }
     }
 
     /// Makes a client of a registry in memory.
@@ -152,18 +141,9 @@ impl TargetClient {
     }
 
     fn over(target: &'static Target, transport: TargetTransport) -> Self {
-        let lag = target.list().map(|list| list.lag).unwrap_or_default();
-        let words = target.term(0, &json!({}));
-        Self {
-            target,
-            records: Mutex::new(Records::new(lag, transport.timeout)),
-            transport,
-            term: RwLock::new(TermState::new(0, words, false)),
-            list: tokio::sync::Mutex::default(),
-            lookups: Semaphore::new(1),
-            lookups_max: 1,
-            tokens: std::sync::atomic::AtomicU64::default(),
-        }
+        let (words, transport) = (target.term(0, &json!({})), Arc::new(transport));
+        let kinds = kind_clients(target, &transport, 1);
+        Self { target, transport, kinds, term: RwLock::new(TermState::new(0, words, false)) }
     }
 
     pub fn target(&self) -> &'static Target {
@@ -172,58 +152,28 @@ impl TargetClient {
 
     /// The number of records that the registry returns otherwise than they were sent, and that are left so.
     pub fn settled(&self) -> usize {
-        self.records.lock().settled()
+        self.kinds.iter().map(|kind| kind.records.lock().settled()).sum()
     }
 
     fn term(&self) -> TermWords {
         self.term.read().words.clone()
     }
 
-    fn next_token(&self) -> String {
-        (self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1).to_string()
+    /// The records of a pod that can be rendered.
+    fn rendered(&self, record: &Record, term: &TermWords) -> Result<Vec<RenderedRecord>, RenderFailure> {
+        let records = self.target.records(record, term, &|kind, key| self.assigned(kind, key));
+        let records = records.map_err(|error| RenderFailure { cause: error.to_string() })?;
+        Ok(records.map(kinds::rendered).unwrap_or_default())
     }
+}
 
-    fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
-        let fingerprint = record.map(|record| record.fingerprint);
-        let first = self.records.lock().first_attempt(key, fingerprint, version);
-        let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
-        ChangeWords {
-            id: format!("{key}-{}-{}", first.epoch, first.seq),
-            order,
-            time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
-            kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
-        }
-    }
-
-    fn put_of<'a>(
-        &self,
-        encoded: &'a Encoded<MappedOperation>,
-        record: &'a RenderedRecord,
-        term: &TermWords,
-    ) -> Put<'a> {
-        let change = self.change(&encoded.uid, encoded.version, Some(record));
-        Put { key: &encoded.uid, record, change, term: term.clone() }
-    }
-
-    fn deletion_of<'a>(
-        &self,
-        encoded: &'a Encoded<MappedOperation>,
-        removal: Removal,
-        term: &TermWords,
-    ) -> RecordDeletion<'a> {
-        let (reason, observed) = removal_words(removal);
-        let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
-        let change = self.change(&encoded.uid, encoded.version, None);
-        RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
-    }
-
-    async fn write_one(&self, encoded: &Encoded<MappedOperation>) -> Result<Verdict, Failure> {
-        let term = self.term();
-        match &encoded.body {
-            MappedOperation::Put(record) => verdict(self.put(&self.put_of(encoded, record, &term)).await),
-            MappedOperation::Delete(removal) => verdict(self.delete(&self.deletion_of(encoded, *removal, &term)).await),
-        }
-    }
+fn kind_clients(target: &'static Target, transport: &Arc<TargetTransport>, lookups_max: usize) -> Vec<KindClient> {
+    let lookups = Arc::new(Semaphore::new(lookups_max));
+    let client = |kind: &'static Kind| {
+        let is_referred_to = target.kinds.iter().any(|other| target.refers_to(other, kind));
+        KindClient::new(kind, is_referred_to, transport.clone(), lookups.clone(), lookups_max)
+    };
+    target.kinds.iter().map(client).collect()
 }
 
 impl Registry for TargetClient {
@@ -234,7 +184,7 @@ impl Registry for TargetClient {
     }
 
     fn keys_are_uids(&self) -> bool {
-        self.target.id_is_uid()
+        self.target.keys_are_uids()
     }
 
     fn project(&self, pod: &Pod) -> Projection {
@@ -244,17 +194,37 @@ impl Registry for TargetClient {
         if !term.is_prepared && self.target.needs_prepared() {
             return Projection::Unreadable;
         }
-        match self.target.render(&content.record, &term.words) {
-            Ok(Some(record)) => {
-                let projection = Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint };
-                *term.last.lock() = Some(LastRender { content: content.digest, record });
-                projection
+        let records = match self.target.records(&content.record, &term.words, &|kind, key| self.assigned(kind, key)) {
+            Ok(Some(records)) => records,
+            Ok(None) => {
+                return Projection::NotSelected(Excluded {
+                    keys: self.target.keys_of(&content.record, &term.words),
+                    by_scope: !self.target.has_in_scope(&content.record),
+                });
             }
-            Ok(None) => Projection::NotSelected(Excluded {
-                key: self.target.key_of_record(&content.record, &term.words),
-                by_scope: !self.target.has_in_scope(&content.record),
-            }),
-            Err(error) => Projection::Failed { cause: error.to_string() },
+            Err(error) => return Projection::Failed { cause: error.to_string() },
+        };
+        let projection = match records.as_slice() {
+            [record] if !self.target.has_kinds() => match &record.state {
+                RecordState::Rendered(record) => {
+                    Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint }
+                }
+                RecordState::Failed(error) => return Projection::Failed { cause: error.to_string() },
+                RecordState::Waits => return Projection::Unreadable,
+            },
+            records => Projection::Records(records.iter().map(|record| self.desired(record)).collect()),
+        };
+        *term.last.lock() = Some(LastRender { content: content.digest, records: kinds::rendered(records) });
+        projection
+    }
+
+    fn take_moved(&self) -> Vec<Uid> {
+        self.kinds.iter().flat_map(|kind| kind.records.lock().take_moved()).collect()
+    }
+
+    fn removed(&self, key: &Uid) {
+        for kind in &self.kinds {
+            kind.records.lock().removed_with_parent(key);
         }
     }
 
@@ -262,10 +232,10 @@ impl Registry for TargetClient {
         if self.keys_are_uids() {
             return None;
         }
-        let known = self.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
-        known.or_else(|| {
-            let rendered = self.target.render(&pod?.content.as_ref()?.record, &self.term()).ok()??;
-            (rendered.key == *key).then_some(rendered.id)
+        let id_of = |kind: &KindClient| kind.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
+        self.kinds.iter().find_map(id_of).or_else(|| {
+            let records = self.target.records(&pod?.content.as_ref()?.record, &self.term(), &|_, _| None);
+            records.ok()??.into_iter().find(|record| record.key == *key).map(|record| record.id)
         })
     }
 
@@ -276,11 +246,13 @@ impl Registry for TargetClient {
 
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
-        self.probe(&self.term()).await?;
+        if let Some(kind) = self.kinds.first() {
+            kind.probe(&self.term()).await?;
+        }
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
-            batches: !self.target.batches.is_empty(),
-            inventory: self.target.list().is_some(),
+            batches: self.target.kinds.iter().any(|kind| !kind.batches.is_empty()),
+            inventory: self.target.lists(),
             ..Features::default()
         };
         Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
@@ -313,7 +285,7 @@ impl Registry for TargetClient {
         let (pod, content) = match change {
             RecordChange::Put(pod, content) => (pod, content),
             RecordChange::Delete(removal) => {
-                let body = MappedOperation::Delete(removal);
+                let body = MappedOperation::Delete { removal, kind: self.kind_of(key) };
                 let uid = key.clone();
                 return Ok(Encoded { uid, version, fingerprint: None, record_bytes: 0, size_at_most: AROUND, body });
             }
@@ -321,17 +293,13 @@ impl Registry for TargetClient {
         let failure = |cause: String| RenderFailure { cause };
         let term = self.term.read();
         let last = term.last.lock().take_if(|last| last.content == content.digest);
-        let record = match last {
-            Some(last) => Some(last.record),
-            None => {
-                let rendered = self.target.render(&content.record, &term.words);
-                rendered.map_err(|error| failure(error.to_string()))?
-            }
+        let mut records = match last {
+            Some(last) => last.records,
+            None => self.rendered(&content.record, &term.words)?,
         };
-        let record = record.ok_or_else(|| failure(format!("the target does not select the pod {}", pod.uid)))?;
-        if record.key != *key {
-            return Err(failure(format!("the pod {} has another record by now", pod.uid)));
-        }
+        let place = records.iter().position(|record| record.key == *key);
+        let place = place.ok_or_else(|| failure(format!("the pod {} has no such record by now", pod.uid)))?;
+        let record = records.swap_remove(place);
         let record_bytes = match &record.body {
             Json::Null => 0,
             body => body.to_string().len(),
@@ -348,10 +316,7 @@ impl Registry for TargetClient {
     }
 
     async fn write(&self, _: u64, operations: Vec<Encoded<MappedOperation>>, _: bool) -> Result<Vec<Verdict>, Failure> {
-        match operations.as_slice() {
-            [operation] => Ok(vec![self.write_one(operation).await?]),
-            operations => self.write_batch(operations).await,
-        }
+        self.write_kinds(operations).await
     }
 
     async fn bucket_digests(&self, _: usize) -> Result<BucketDigests, Failure> {
@@ -367,14 +332,12 @@ impl Registry for TargetClient {
     }
 
     fn inventory_again_after(&self) -> Option<Duration> {
-        if !self.assigns() {
-            return None;
-        }
-        match self.records.lock().unshown() {
+        let after = |kind: &KindClient| match kind.records.lock().unshown() {
             Unshown::IsMissing => None,
             Unshown::UntilRead => Some(Duration::ZERO),
             Unshown::For(left) => Some(left),
-        }
+        };
+        self.kinds.iter().filter(|kind| kind.assigns()).filter_map(after).max()
     }
 
     fn refresh_credential(&self) {

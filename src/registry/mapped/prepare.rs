@@ -17,7 +17,7 @@ impl TargetClient {
     /// Begins a term.
     pub(super) async fn prepare_term(&self, number: u64) -> Result<(), Failure> {
         if self.term.read().number != number {
-            self.records.lock().begin_term();
+            self.kinds.iter().for_each(|kind| kind.records.lock().begin_term());
         }
         let prepared = self.run_steps(number).await?;
         let words = self.target.term(number, &prepared);

@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 
 use super::{
-    TargetClient,
+    KindClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
     records::{Knowledge, Unshown},
@@ -48,7 +48,7 @@ pub(super) struct Put<'a> {
     pub(super) term: TermWords,
 }
 
-impl TargetClient {
+impl KindClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
         let lacks_words = self.put_lacks_words(put, &known);
@@ -59,7 +59,7 @@ impl TargetClient {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
                 // Something else than the registry may say so, and a second create would make a second record.
-                Ruling::Absent if known.exists && self.assigns() && self.target.find.is_some() => {
+                Ruling::Absent if known.exists && self.assigns() && self.kind.find.is_some() => {
                     if self.look_up(put, &mut known).await? {
                         return Ok(());
                     }
@@ -91,7 +91,7 @@ impl TargetClient {
         lacks_words: bool,
     ) -> Result<bool, Stop> {
         self.unless_unshown(known)?;
-        let looks_up = self.target.find.is_some() && (lacks_words || self.is_looked_up_first(known));
+        let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(known));
         Ok(looks_up && self.look_up(put, known).await?)
     }
 
@@ -103,7 +103,7 @@ impl TargetClient {
         let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
         match self.records.lock().unshown() {
             Unshown::For(left) => stop(Some(left), "an earlier term may have created it, and lists lag"),
-            Unshown::UntilRead if self.target.find.is_none() => {
+            Unshown::UntilRead if self.kind.find.is_none() => {
                 stop(None, "an earlier term may have created it; waiting for the next list")
             }
             Unshown::UntilRead | Unshown::IsMissing => Ok(()),
@@ -112,20 +112,20 @@ impl TargetClient {
 
     /// Whether the request cannot be rendered because the registry has not told a word that it uses.
     fn put_lacks_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
-        let write = match &self.target.writes {
+        let write = match &self.kind.writes {
             Writes::Put(write) => write,
             Writes::CreateUpdate { create, .. } if !known.exists => create,
             Writes::CreateUpdate { update, .. } => update,
             Writes::Batches => return self.put_operations_lack_words(put, known),
             Writes::Nothing => return false,
         };
-        let scope = || self.target.write_scope(put.record, &known.held, &put.change);
+        let scope = || self.kind.write_scope(put.record, &known.held, &put.change);
         known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
     }
 
     fn is_looked_up_first(&self, known: &Knowledge) -> bool {
-        let may_be_foreign = self.target.may_meet_others() && !known.is_verified && !known.is_written;
-        let may_be_held = self.target.list().is_none() && !known.is_verified;
+        let may_be_foreign = self.kind.may_meet_others() && !known.is_verified && !known.is_written;
+        let may_be_held = self.kind.list().is_none() && !known.is_verified;
         let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown
     }
@@ -174,7 +174,7 @@ impl TargetClient {
             }
             // A list may lag, and so may `find`.
             Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
-                let after = self.target.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
+                let after = self.kind.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
                 Err(Stop::Verdict(Verdict::Retry { after, cause: format!("exists and is not found: {reason}") }))
             }
             Lookup::Nothing => {
@@ -206,18 +206,18 @@ impl TargetClient {
     }
 
     fn creates(&self) -> bool {
-        matches!(self.target.writes, Writes::CreateUpdate { .. })
+        matches!(self.kind.writes, Writes::CreateUpdate { .. })
     }
 
     /// Whether a second create would make a second record.
     pub(super) fn assigns(&self) -> bool {
-        matches!(&self.target.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
-            || self.target.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+        matches!(&self.kind.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
+            || self.kind.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
     }
 
     /// Sends one request that writes the record.
     async fn write_once(&self, put: &Put<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
-        let (write, is_create) = match &self.target.writes {
+        let (write, is_create) = match &self.kind.writes {
             Writes::Put(write) => (write, false),
             Writes::CreateUpdate { create, .. } if !known.exists => (create, true),
             Writes::CreateUpdate { update, .. } => (update, false),
@@ -229,11 +229,11 @@ impl TargetClient {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
         }
-        let scope = self.target.write_scope(put.record, &known.held, &put.change);
+        let scope = self.kind.write_scope(put.record, &known.held, &put.change);
         let request = write.request.render(&scope, Some(&put.record.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?;
         if assigns {
-            self.records.lock().begin_create(put.key);
+            self.records.lock().begin_create(put.key, &put.record.id);
         }
         let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
             Failure::Broken(_) => self.records.lock().create_unanswered(put.key),

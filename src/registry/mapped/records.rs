@@ -10,6 +10,7 @@
 //! | `surplus` | records whose id another record of ours has | the last list |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
+//! | `moved` | records to which the registry assigned something else, if others refer to it | the event loop takes them |
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -76,6 +77,8 @@ pub(super) struct Records {
     surplus: BTreeMap<Uid, Json>,
     strikes: HashMap<Uid, u8>,
     attempts: HashMap<Uid, Attempt>,
+    /// None if no other record refers to these.
+    moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
 }
@@ -112,7 +115,8 @@ impl Knowledge {
 }
 
 impl Records {
-    pub(super) fn new(lag: Duration, timeout: Duration) -> Self {
+    /// `is_referred_to` says whether other records use what the registry assigns to these.
+    pub(super) fn new(lag: Duration, timeout: Duration, is_referred_to: bool) -> Self {
         Self {
             table: RecordTable::default(),
             lag,
@@ -126,6 +130,7 @@ impl Records {
             surplus: BTreeMap::new(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
+            moved: is_referred_to.then(Vec::new),
             is_listing: false,
         }
     }
@@ -169,7 +174,7 @@ impl Records {
     /// The record was read, and is ours.
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
         self.uncertain.remove(key);
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, id);
             if item.remote.is_some() {
                 row.set_remote(item.remote.as_ref());
@@ -188,11 +193,13 @@ impl Records {
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
-        self.table.remove(key);
+        self.remove(key);
     }
 
-    /// A create is about to be sent. Until its answer is clear, the record may exist.
-    pub(super) fn begin_create(&mut self, key: &Uid) {
+    /// A create is about to be sent. Until its answer is clear, the record may exist. Its id is kept, because only that
+    /// finds the record.
+    pub(super) fn begin_create(&mut self, key: &Uid, id: &str) {
+        self.table.change(key, |row| row.set_id(key, id));
         // The request may be given up without an answer, and then arrive for as long again.
         self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout);
     }
@@ -221,6 +228,9 @@ impl Records {
     /// The registry did not create the record.
     pub(super) fn not_created(&mut self, key: &Uid) {
         self.uncertain.remove(key);
+        if self.table.get(key).is_some_and(|row| !row.has(Fact::Exists)) {
+            self.table.remove(key);
+        }
     }
 
     /// The registry acknowledged a put.
@@ -229,7 +239,7 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.missing.remove(key);
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, &record.id);
             if answer.remote.is_some() {
                 row.set_remote(answer.remote.as_ref());
@@ -250,7 +260,7 @@ impl Records {
 
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
         });
@@ -278,6 +288,13 @@ impl Records {
         self.remember(key, None);
     }
 
+    /// The registry removed the record together with its parent.
+    pub(super) fn removed_with_parent(&mut self, key: &Uid) {
+        if self.table.get(key).is_some() {
+            self.deleted(key);
+        }
+    }
+
     /// The version of the first attempt to send this change, so that all attempts have the same id.
     pub(super) fn first_attempt(&mut self, key: &Uid, fingerprint: Option<Fingerprint>, version: Version) -> Version {
         match self.attempts.get(key) {
@@ -299,6 +316,34 @@ impl Records {
     /// The number of records that the registry returns otherwise than they were sent, and that are left so.
     pub(super) fn settled(&self) -> usize {
         self.differing.values().filter(|differing| differing.is_settled).count()
+    }
+
+    fn change(&mut self, key: &Uid, change: impl FnOnce(&mut Row)) {
+        let before = self.moved.is_some().then(|| self.assigned(key));
+        self.table.change(key, change);
+        if before.is_some_and(|before| before != self.assigned(key)) {
+            self.has_moved(key);
+        }
+    }
+
+    fn remove(&mut self, key: &Uid) {
+        if self.table.remove(key).is_some() {
+            self.has_moved(key);
+        }
+    }
+
+    fn has_moved(&mut self, key: &Uid) {
+        self.moved.iter_mut().for_each(|moved| moved.push(key.clone()));
+    }
+
+    /// What the registry assigned to a record that it holds.
+    pub(super) fn assigned(&self, key: &Uid) -> Option<Json> {
+        self.table.get(key).filter(|row| row.has(Fact::Exists))?.remote()
+    }
+
+    /// The records to which the registry assigned something else since the last call, or that are new or gone.
+    pub(super) fn take_moved(&mut self) -> Vec<Uid> {
+        self.moved.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn remember(&mut self, key: &Uid, fingerprint: Option<Fingerprint>) {
@@ -389,18 +434,25 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, .. } = self;
+        let Self { table, missing, uncertain, moved, .. } = self;
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
                 return true;
             }
             // A list that lags may lack a record once.
             let held = row.held().filter(|_| !lag.is_zero() && row.has(Fact::Written));
-            let Some(fingerprint) = held else { return false };
+            let Some(fingerprint) = held else {
+                // A create without a clear answer may have made it since.
+                let stays = uncertain.get(key).is_some_and(|until| begun <= *until + lag);
+                moved.iter_mut().filter(|_| !stays).for_each(|moved| moved.push(key.clone()));
+                return stays;
+            };
             let since = *missing.entry(key.clone()).or_insert(begun);
             let is_awaited = begun.duration_since(since) < lag;
             if is_awaited {
                 further.push((key.clone(), fingerprint));
+            } else {
+                moved.iter_mut().for_each(|moved| moved.push(key.clone()));
             }
             is_awaited
         });

@@ -67,7 +67,7 @@ impl Mapping {
         let reason = pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default();
         let key = Some(reason.trim_start_matches('-')).filter(|key| !key.is_empty()).map(Uid::from);
         let key = if self.keys_are_uids { Some(pod.uid.clone()) } else { key };
-        Excluded { key, by_scope: reason.starts_with("--") }
+        Excluded { keys: key.into_iter().collect(), by_scope: reason.starts_with("--") }
     }
 }
 

@@ -15,7 +15,7 @@ impl SimulatedWorld {
     /// The keys of our records, and what they hold.
     fn held(&self) -> BTreeMap<Uid, &Json> {
         let rest = self.rest.rest;
-        self.rest.ours().map(|(key, _, row)| (target(rest).key(key), row)).collect()
+        self.rest.ours().map(|(key, _, row)| (target(rest).kinds[0].key(key), row)).collect()
     }
 
     /// Checks what the last request did. Nothing but a version would make a registry refuse a late deletion.
@@ -31,7 +31,7 @@ impl SimulatedWorld {
     /// A record of ours was removed.
     fn check_removed(&mut self, process: usize, key: &str) {
         let rest = self.rest.rest;
-        let key = target(rest).key(key);
+        let key = target(rest).kinds[0].key(key);
         let (now, writer) = (self.now(), &self.processes[process]);
         if writer.misled_keys.contains(&key) {
             return;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use pod_registrar::{
-    mapping::{load::load, target::Target},
+    mapping::{
+        load::load,
+        target::{RecordState, Target},
+    },
     model::{ids::RecordOwner, pod::Pod, uid::Uid},
 };
 use serde_json::{Value as Json, json};
@@ -70,8 +73,11 @@ fn members(rest: Rest) -> String {
 pub(crate) fn record(rest: Rest, pod: &Pod) -> Option<(Uid, Json)> {
     let target = target(rest);
     let content = pod.content.as_ref()?;
-    let record = target.render(&content.record, &target.term(0, &json!({}))).unwrap()?;
-    Some((record.key, record.body))
+    let records = target.records(&content.record, &target.term(0, &json!({})), &|_, _| None).unwrap()?;
+    match records.into_iter().next()?.state {
+        RecordState::Rendered(record) => Some((record.key, record.body)),
+        state => panic!("{state:?}"),
+    }
 }
 
 /// The bodies that the registry should store, by key. The pod with the largest UID owns a shared record, because all
