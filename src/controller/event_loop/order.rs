@@ -11,7 +11,7 @@ use crate::{
     model::{moment::Moment, uid::Uid},
     reconcile::{
         decide::Action,
-        ledger::entry::Known,
+        ledger::{entry::Known, pending::Pending},
         order::{self, Relative},
     },
     registry::Registry,
@@ -61,28 +61,45 @@ impl<R: Registry> EventLoop<R> {
         if self.records.families.is_empty() {
             return;
         }
-        if self.ledger.known(key) == Known::Absent {
-            self.removed_with_parent(key);
-        }
+        let mut awake = self.follow_parent(key);
         let families = &self.records.families;
         let relatives = families.parents_of(key).chain(families.children_of(key)).map(|link| link.key);
-        let pending: Vec<Uid> = relatives.filter(|key| self.ledger.pending(key).is_some()).cloned().collect();
-        for relative in pending {
+        awake.extend(relatives.filter(|key| self.ledger.pending(key).is_some()).cloned());
+        for relative in awake {
             self.reconcile(&relative, Lane::Live, now);
         }
         self.records.settle(key, &self.ledger);
     }
 
-    /// The registry removed the children of a record together with it.
-    fn removed_with_parent(&mut self, parent: &Uid) {
+    /// If the registry removed a record, or may have, the same holds for the children that it removes with it. Returns
+    /// those.
+    fn follow_parent(&mut self, parent: &Uid) -> Vec<Uid> {
+        let Some(known) = self.known_of_children(parent) else { return Vec::new() };
         let links = self.records.families.children_of(parent).filter(|link| link.cascade && !self.has_left(*link));
         let children: Vec<Uid> = links.map(|link| link.key.clone()).collect();
+        let mut followed = Vec::new();
         for child in children {
-            if self.ledger.removed_with_parent(&child) {
-                self.requests.registry().removed(&child);
-                // It may have children of its own.
-                self.removed_with_parent(&child);
+            if self.ledger.follow_parent(&child, known) {
+                if known == Known::Absent {
+                    self.requests.registry().removed(&child);
+                }
+                followed.extend(self.follow_parent(&child));
+                followed.push(child);
             }
+        }
+        followed
+    }
+
+    /// What is known about children that the registry removes with this record, if it may have removed it.
+    fn known_of_children(&self, parent: &Uid) -> Option<Known> {
+        let attempts = self.ledger.pending(parent).map(Pending::attempts);
+        match self.ledger.known(parent) {
+            Known::Absent => Some(Known::Absent),
+            // An answer to a deletion was lost.
+            Known::Uncertain if attempts.is_none_or(|tried| tried.mixed || tried.tried == Some(Known::Absent)) => {
+                Some(Known::Uncertain)
+            }
+            _ => None,
         }
     }
 }

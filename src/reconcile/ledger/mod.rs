@@ -313,15 +313,15 @@ impl Ledger {
         settled
     }
 
-    /// The registry removed the record together with the one that it belonged to. Returns whether the registry was believed
-    /// to hold it. A request in flight says itself what became of it.
-    pub fn removed_with_parent(&mut self, uid: &Uid) -> bool {
+    /// The registry removed the record together with the one that it belonged to, or may have. Returns whether that is
+    /// news. A request in flight says itself what became of it.
+    pub fn follow_parent(&mut self, uid: &Uid, known: Known) -> bool {
         let is_in_flight = self.pending.get(uid).is_some_and(|pending| pending.attempts().in_flight.is_some());
-        if is_in_flight || self.known(uid) == Known::Absent {
+        let before = self.known(uid);
+        if is_in_flight || before == Known::Absent || before == known {
             return false;
         }
-        let forgotten = |entry: &mut LedgerEntry| (entry.known, entry.touched) = (Known::Absent, true);
-        self.entries.change_existing(uid, forgotten).is_some()
+        self.entries.change_existing(uid, |entry| (entry.known, entry.touched) = (known, true)).is_some()
     }
 
     /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.

@@ -88,26 +88,29 @@ impl TargetClient {
         (items.unwrap_or(1), bytes.unwrap_or(batch::BYTES))
     }
 
-    /// Reads the next page of the inventory: the lists of all kinds, one after the other.
+    /// Reads the next page of the inventory, which is the lists of all kinds, one after the other: a page with records of
+    /// ours, or the last one.
     pub(super) async fn page(&self, token: Option<String>) -> Result<InventoryPage, Failure> {
-        let place = match token {
+        let mut place = match token {
             None => {
                 self.prepare_again().await?;
                 PagePlace::default()
             }
             Some(token) => PagePlace::parse(&token).ok_or(Failure::Expired)?,
         };
-        let kind = self.kinds.get(place.kind).ok_or(Failure::Expired)?;
-        let mut page = kind.page(place.token, &self.term()).await?;
-        page.count += place.before;
-        page.next = match page.next {
-            Some(token) => Some(PagePlace { token: Some(token), ..place }.text()),
-            None if place.kind + 1 < self.kinds.len() => {
-                Some(PagePlace { kind: place.kind + 1, before: page.count, token: None }.text())
+        loop {
+            let kind = self.kinds.get(place.kind).ok_or(Failure::Expired)?;
+            let mut page = kind.page(place.token.take(), &self.term()).await?;
+            page.count += place.before;
+            place = match page.next.take() {
+                token @ Some(_) => PagePlace { token, ..place },
+                None if place.kind + 1 == self.kinds.len() => return Ok(page),
+                None => PagePlace { kind: place.kind + 1, before: page.count, token: None },
+            };
+            if !page.items.is_empty() {
+                return Ok(InventoryPage { next: Some(place.text()), ..page });
             }
-            None => None,
-        };
-        Ok(page)
+        }
     }
 
     /// A record of a pod, as the event loop sees it.

@@ -7,6 +7,7 @@
 //! | `compares_bodies` | has records without a digest, so that their members are compared |
 //! | `trims` | stores a text without the spaces around it |
 //! | `lag_ms` | lists what it held this long ago |
+//! | `parts` | has records that belong to that of the pod: a kind of their own |
 
 pub(crate) mod network;
 pub(crate) mod promises;
@@ -26,6 +27,18 @@ pub(crate) struct Rest {
     pub(crate) lag_ms: u16,
     /// Whether records are written in atomic batches.
     pub(crate) batches: bool,
+    pub(crate) parts: PartRecords,
+}
+
+/// Further records of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum PartRecords {
+    #[default]
+    None,
+    /// The registry keeps a record while others belong to it.
+    Kept,
+    /// The registry removes them with the record that they belong to.
+    Cascade,
 }
 
 impl Rest {
@@ -41,6 +54,7 @@ impl Rest {
             trims: rng.bool(),
             lag_ms: [0, 0, 2_000, 9_000][rng.usize(0..4)],
             batches: !assigns && rng.bool(),
+            parts: [PartRecords::None, PartRecords::Kept, PartRecords::Cascade][rng.usize(0..3)],
         }
     }
 }
