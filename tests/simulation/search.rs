@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    mapped::PartRecords,
     history::Play,
+    mapped::PartRecords,
     promise::Breach,
     steps::{History, Setup, Step},
 };

@@ -161,8 +161,9 @@ impl<R: Registry> EventLoop<R> {
             match effect {
                 delivery::DeliveryEffect::Settled(uid) => {
                     self.forget_last_answer(&uid);
-                    self.reconcile_settled(&uid, now);
+                    // Before its links are forgotten.
                     self.wake_relatives(&uid, now);
+                    self.reconcile_settled(&uid, now);
                 }
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),

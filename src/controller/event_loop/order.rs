@@ -94,7 +94,10 @@ impl<R: Registry> EventLoop<R> {
     fn known_of_children(&self, parent: &Uid) -> Option<Known> {
         let attempts = self.ledger.pending(parent).map(Pending::attempts);
         match self.ledger.known(parent) {
-            Known::Absent => Some(Known::Absent),
+            // Otherwise it was not put, which says nothing about its children.
+            Known::Absent if attempts.is_none_or(|tried| tried.failures == 0 && tried.parked.is_none()) => {
+                Some(Known::Absent)
+            }
             // An answer to a deletion was lost.
             Known::Uncertain if attempts.is_none_or(|tried| tried.mixed || tried.tried == Some(Known::Absent)) => {
                 Some(Known::Uncertain)

@@ -43,7 +43,8 @@ fn members(rest: Rest) -> String {
     // The number of parts changes with the pod.
     let last = "(state.reason | default('0'))[-1:]";
     let each = format!("{{{{ [] if {last} in '0369' else [0] if {last} in '147' else [0, 1] }}}}");
-    let part = format!("    of: system\n    cascade: {cascade}\n    each: \"{each}\"\n") + &record_members(rest, "part", &of_part);
+    let part = format!("    of: system\n    cascade: {cascade}\n    each: \"{each}\"\n")
+        + &record_members(rest, "part", &of_part);
     let system = record_members(rest, "system", "kind: system");
     let kind = |name: &str, members: String| {
         let members: String = members.lines().map(|line| format!("    {line}\n")).collect();
@@ -126,11 +127,7 @@ pub(crate) fn key_of(rest: Rest, row: &Json) -> Uid {
 
 /// The bodies that the registry should store, by key. The pod with the largest UID owns a shared record, because all
 /// pods were created at the same time.
-pub(crate) fn wanted(
-    rest: Rest,
-    cluster: &Cluster,
-    remote: &dyn Fn(&str) -> Option<Json>,
-) -> BTreeMap<Uid, Json> {
+pub(crate) fn wanted(rest: Rest, cluster: &Cluster, remote: &dyn Fn(&str) -> Option<Json>) -> BTreeMap<Uid, Json> {
     let mut pods: Vec<&Pod> = cluster.selected.values().map(|pod| &**pod).collect();
     pods.sort_by(|one, other| one.uid.cmp(&other.uid));
     let records = pods.into_iter().flat_map(|pod| records(rest, pod, remote));
