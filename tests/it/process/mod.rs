@@ -17,6 +17,7 @@ mod fencing;
 mod holds;
 mod hostile_targets;
 mod identity;
+mod kinds;
 mod leadership;
 mod memory;
 mod partition;
