@@ -116,7 +116,7 @@ fn notices(records: &RecordsSpec, errors: &mut Vec<Error>) {
         errors.push(round.every.place.error("the interval is out of bounds", "use 1m to 24h"));
     }
     if !records.kinds.is_empty() {
-        let fix = "remove `round`, or use two targets";
+        let fix = "remove one of the two";
         errors.push(round.place.error("the target has `kinds` and `round`", fix));
     }
     if records.only.list.is_some() || records.only.find.is_some() {
