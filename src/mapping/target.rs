@@ -23,10 +23,8 @@ use crate::model::{
 };
 
 mod compile;
-mod records;
+pub mod records;
 mod trial;
-
-pub use records::{Assigned, PodRecord, RecordState};
 
 /// A compiled target.
 #[derive(Debug)]

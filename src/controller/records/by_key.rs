@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Keys, Left, Projected};
+use super::{Left, Projected, keys::Keys};
 use crate::{
     model::{
         pod::{Pod, StoredPod},

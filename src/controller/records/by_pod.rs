@@ -1,6 +1,6 @@
 //! Records whose keys are the UIDs of their pods.
 
-use super::{Keys, Left, Projected};
+use super::{Left, Projected, keys::Keys};
 use crate::{
     model::{pod::StoredPod, uid::Uid, uid_map::UidMap},
     registry::Projection,

@@ -90,7 +90,7 @@ const IMPURE: [&str; 21] = [
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
 const WALL_CLOCK_READERS: [(&str, &str); 9] = [
-    ("src/registry/mapped/mod.rs", "the time of a change, for templates that send it"),
+    ("src/registry/mapped/kind.rs", "the time of a change, for templates that send it"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
     ("src/kubernetes/lease/elector.rs", "times in the Lease, which the program does not read"),
     ("src/kubernetes/plugin.rs", "converts the expiry of a plugin's credentials into a monotonic time"),
