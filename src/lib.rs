@@ -20,6 +20,7 @@
 //! | what the registry is believed to hold | [`reconcile::ledger`], owned by the event loop |
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |
+//! | in which order records that belong together are written | [`reconcile::order`], asked by `controller::event_loop::order` |
 //! | what a registry's answer means | [`registry::client::judge`] |
 //! | what follows when an answer is lost | `controller::delivery::answers` and `Ledger::fail`: the entry becomes uncertain and is retried; [`reconcile::early_resync`] reads the inventory if there are many |
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |

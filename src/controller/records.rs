@@ -18,7 +18,7 @@ mod by_key;
 mod by_pod;
 mod excluded;
 pub(super) mod families;
-mod keys;
+pub(super) mod keys;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -48,7 +48,7 @@ use by_key::KeyedRecords;
 use by_pod::PodRecords;
 use excluded::ExcludedPods;
 use families::Families;
-pub(super) use keys::Keys;
+use keys::Keys;
 
 /// Pods that are projected per turn of the loop, at most. One takes about 30 us.
 const PROJECTED_PER_TURN: usize = 500;

@@ -14,7 +14,10 @@ use super::{
         auth::AuthSpec,
         sign::{SignSpec, WEBHOOK_HEADERS},
     },
-    target::{PodRecord, RecordState, RenderedRecord, Target, TermWords},
+    target::{
+        RenderedRecord, Target, TermWords,
+        records::{PodRecord, RecordRendering},
+    },
     template::RenderError,
     writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
 };
@@ -76,10 +79,10 @@ impl Target {
         let preview = |record: PodRecord| {
             let kind = &self.kinds[record.kind];
             match record.state {
-                RecordState::Rendered(record) => Some(Ok(kind.preview(record, term))),
-                RecordState::Failed(error) => Some(Err(error)),
+                RecordRendering::Rendered(record) => Some(Ok(kind.preview(record, term))),
+                RecordRendering::Failed(error) => Some(Err(error)),
                 // What the registry assigns is made up.
-                RecordState::Waits => None,
+                RecordRendering::Waits => None,
             }
         };
         records.into_iter().filter_map(preview).collect::<Result<Vec<_>, _>>().map(Some)

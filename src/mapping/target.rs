@@ -26,10 +26,8 @@ use crate::model::{
 
 mod compile;
 mod one_record;
-mod records;
+pub mod records;
 mod trial;
-
-pub use records::{Assigned, PodRecord, RecordState};
 
 /// A compiled target.
 #[derive(Debug)]

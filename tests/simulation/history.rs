@@ -24,7 +24,7 @@ use crate::{
     confirm,
     informer::{self, Informer},
     lease,
-    mapped::{Writer, target},
+    mapped::Writer,
     network::Connection,
     operator,
     promise::{Breach, Promise},
@@ -112,12 +112,7 @@ impl Stage {
         let own = CLONE_FROM..CLONE_FROM + world.setup.clone;
         world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
         if let Some(rest) = world.setup.rest.filter(|_| world.setup.registered) {
-            // Parts name what was assigned to those that are held already.
-            for is_part in [false, true] {
-                let bodies = target::wanted(rest, &world.cluster, &|key| world.rest.remote_of(key));
-                let of_kind = bodies.values().filter(|body| (body["kind"] == "part") == is_part);
-                of_kind.for_each(|body| world.rest.hold(body));
-            }
+            world.hold_wanted(rest);
         } else if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
             world.registry.stored.records =

@@ -11,7 +11,7 @@ use crate::{
         client::PodSelection,
         pods::{self, ReadPod},
     },
-    mapping::target::{RecordState, RenderedRecord},
+    mapping::target::{RenderedRecord, records::RecordRendering},
     model::{pod::to_record::Rule, uid::Uid},
     reconcile::outcome::Failure,
     registry::mapped::{
@@ -166,14 +166,14 @@ fn wanted(reader: &TargetReader, read: ReadPod) -> Option<Result<Wanted, LeftOut
         Err(error) => return left(error.to_string()),
     };
     match records.into_iter().next()?.state {
-        RecordState::Rendered(record) => Some(Ok(Wanted {
+        RecordRendering::Rendered(record) => Some(Ok(Wanted {
             pod: pod.uid.clone(),
             namespace: pod.namespace.to_string(),
             name: pod.name.to_string(),
             created: content.record.times.created.clone(),
             record,
         })),
-        RecordState::Failed(error) => left(error.to_string()),
-        RecordState::Waits => None,
+        RecordRendering::Failed(error) => left(error.to_string()),
+        RecordRendering::Waits => None,
     }
 }

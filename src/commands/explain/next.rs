@@ -11,7 +11,7 @@ use crate::{
         differences::{ValueDifference, differences, view_differences},
         items::ItemContent,
         kind::Kind,
-        target::{RecordState, RenderedRecord},
+        target::{RenderedRecord, records::RecordRendering},
         writes::Held,
     },
     model::{digest::Digest, moment::Moment, pod::RecordContent, uid::Uid},
@@ -116,12 +116,12 @@ async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<
         let (id, name) = (Some(record.id.clone()), kind.name().map(str::to_owned));
         let explained = Explained { id, kind: name, ..Explained::default() };
         all.push(match record.state {
-            RecordState::Failed(error) => Explained { next: cannot(&error), ..explained },
-            RecordState::Waits => {
+            RecordRendering::Failed(error) => Explained { next: cannot(&error), ..explained },
+            RecordRendering::Waits => {
                 let next = "nothing: it waits for a record that it belongs to";
                 Explained { next: next.to_owned(), ..explained }
             }
-            RecordState::Rendered(record) => {
+            RecordRendering::Rendered(record) => {
                 let looked_up = look_up(&reader, kind, &record.id).await?;
                 if let LookedUp::Ours(item) = &looked_up {
                     assigned.extend(item.item.remote.clone().map(|remote| (record.key.clone(), remote)));

@@ -8,7 +8,10 @@ use crate::{
     kubernetes::pods::ReadPod,
     mapping::{
         items::ItemMark,
-        target::{PodRecord, RecordState, RenderedRecord},
+        target::{
+            RenderedRecord,
+            records::{PodRecord, RecordRendering},
+        },
         template::RenderError,
     },
     model::{digest::Fingerprint, uid::Uid},
@@ -107,13 +110,13 @@ impl HeldRecords {
 
 fn sight(record: PodRecord, items: &HashMap<Uid, ListedItem>, why: &dyn Fn(&RenderError) -> String) -> Sight {
     match record.state {
-        RecordState::Rendered(rendered) => {
+        RecordRendering::Rendered(rendered) => {
             let known = known(items.get(&rendered.key), &rendered);
             let RenderedRecord { key, id, fingerprint, .. } = rendered;
             Sight::Record { key, id: Some(id), fingerprint, known }
         }
-        RecordState::Waits => Sight::Waits { key: record.key, id: record.id },
-        RecordState::Failed(error) => Sight::Failed { key: record.key, why: why(&error) },
+        RecordRendering::Waits => Sight::Waits { key: record.key, id: record.id },
+        RecordRendering::Failed(error) => Sight::Failed { key: record.key, why: why(&error) },
     }
 }
 

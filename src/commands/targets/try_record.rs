@@ -31,7 +31,10 @@ use crate::{
         differences::{differences, view_differences},
         kind::Kind,
         spec::TargetSpec,
-        target::{PodRecord, RecordState, RenderedRecord},
+        target::{
+            RenderedRecord,
+            records::{PodRecord, RecordRendering},
+        },
         writes::Held,
     },
     model::{
@@ -252,9 +255,9 @@ impl Attempt {
     fn rendered(&self, pod: &MadeUpPod, variant: u8, key: &Uid) -> Result<RenderedRecord, String> {
         let record = self.records(pod, variant)?.into_iter().find(|record| record.key == *key);
         match record.ok_or_else(|| "the made-up pod has no such record".to_owned())?.state {
-            RecordState::Rendered(record) => Ok(record),
-            RecordState::Waits => Err("the registry has not told what it assigned to the record above".to_owned()),
-            RecordState::Failed(error) => Err(error.to_string()),
+            RecordRendering::Rendered(record) => Ok(record),
+            RecordRendering::Waits => Err("the registry has not told what it assigned to the record above".to_owned()),
+            RecordRendering::Failed(error) => Err(error.to_string()),
         }
     }
 

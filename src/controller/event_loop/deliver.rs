@@ -25,6 +25,9 @@ use crate::{
     registry::{Capabilities, Encoded, RecordChange, Registry, RenderFailure},
 };
 
+/// Records that wait for others and are passed over while one batch is filled, at most.
+const WAITING_PER_BATCH: usize = 500;
+
 impl<R: Registry> EventLoop<R> {
     /// Sends batches as far as the limits allow.
     pub(super) fn deliver(&mut self, now: Moment) {
@@ -48,8 +51,8 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn fill(&mut self, batch: &mut Batch<R::Operation>, registry: &Capabilities, now: Moment) {
-        // Records that wait fill no batch.
-        while !batch.is_full() && !(batch.is_empty() && self.records.is_turn_over()) {
+        let mut waiting = 0;
+        while !batch.is_full() && waiting < WAITING_PER_BATCH {
             if self.delivery.lets_backfill_through(batch) {
                 self.reconcile_backlog(BacklogKind::Backfill, now);
             }
@@ -59,6 +62,11 @@ impl<R: Registry> EventLoop<R> {
             match self.delivery.next_key(batch, &self.ledger, now) {
                 NextKey::Nothing => return,
                 NextKey::Aside => {}
+                NextKey::Take(uid, _) if self.waits_for_relative(&uid, now) => {
+                    waiting += 1;
+                    // The next turn continues.
+                    self.records.note_work();
+                }
                 NextKey::Take(uid, lane) => {
                     if let Some(operation) = self.operation(&uid, lane, registry, now) {
                         self.delivery.add(batch, operation, lane, &mut self.ledger, now);
@@ -76,7 +84,6 @@ impl<R: Registry> EventLoop<R> {
     /// - There is a version while the session is open, and nothing in here closes it. A new session reads the inventory, and
     ///   a full reconcile follows.
     /// - A record that cannot be made is parked.
-    /// - A record that waits for another one is queued again when that is answered, or later.
     fn operation(
         &mut self,
         uid: &Uid,
@@ -84,10 +91,6 @@ impl<R: Registry> EventLoop<R> {
         registry: &Capabilities,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
-        if self.waits_for_relative(uid, self.decision(uid, now), now) {
-            self.records.note_work();
-            return None;
-        }
         let projected = self.project_again(uid, now);
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first attempt.

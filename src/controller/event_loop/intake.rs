@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::EventLoop;
 use crate::{
-    controller::{queue::Lane, records::Keys},
+    controller::{queue::Lane, records::keys::Keys},
     model::{moment::Moment, uid::Uid},
     reconcile::{deletion::Deletion, pod_event::PodEvent},
     registry::Registry,

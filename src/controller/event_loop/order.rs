@@ -22,10 +22,11 @@ const WAIT: Duration = Duration::from_secs(30);
 
 impl<R: Registry> EventLoop<R> {
     /// Whether this record has to wait for another one before it is sent. It is decided about again later then.
-    pub(super) fn waits_for_relative(&mut self, key: &Uid, action: Action, now: Moment) -> bool {
+    pub(super) fn waits_for_relative(&mut self, key: &Uid, now: Moment) -> bool {
         if self.records.families.is_empty() {
             return false;
         }
+        let action = self.decision(key, now);
         let parent = || self.records.families.parents_of(key).next_back().map(|link| self.relative(link));
         let waits = match action {
             Action::Put(_) => parent().is_some_and(|parent| order::waits_to_put(&parent)),

@@ -18,7 +18,7 @@ use crate::{
     controller::{
         absences::{Absences, Survey},
         queue::Lane,
-        records::{Keys, Left, ListedRecords, StalePod},
+        records::{Left, ListedRecords, StalePod, keys::Keys},
         report::RecordFault,
     },
     model::{label::RecordLabel, moment::Moment, pod::Pod, uid::Uid},

@@ -15,7 +15,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Keys, Left, Projected};
+use super::{Left, Projected, keys::Keys};
 use crate::{
     model::{
         pod::{Pod, StoredPod},

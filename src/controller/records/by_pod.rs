@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Keys, Left, Projected};
+use super::{Left, Projected, keys::Keys};
 use crate::{
     model::{pod::StoredPod, uid::Uid, uid_map::UidMap},
     registry::Projection,

@@ -3,21 +3,27 @@
 //! A record that changes its parent belongs to both until the registry holds it as it should be: before that, the parent
 //! that it leaves still has it there.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     model::{uid::Uid, uid_map::UidMap},
     registry::ParentRecord,
 };
 
-#[derive(Default)]
 pub(in crate::controller) struct Families {
     /// The parents of each record, the present one last.
     parents: UidMap<Vec<ParentRecord>>,
-    children: HashMap<Uid, BTreeSet<Uid>>,
+    /// Pairs of a parent and a child. One set takes much less memory than a set per parent.
+    children: BTreeSet<(Uid, Uid)>,
+    /// No UID is less.
+    least: Uid,
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let least = Uid::from("00000000-0000-0000-0000-000000000000");
+        Self { parents: UidMap::default(), children: BTreeSet::new(), least }
+    }
 }
 
 /// A record and its parent.
@@ -37,37 +43,28 @@ impl Families {
 
     /// A record should have this parent.
     pub(super) fn note(&mut self, child: &Uid, parent: &ParentRecord) {
-        let parents = self.parents.get_or_insert_with(child, Vec::new);
+        let parents = self.parents.get_or_insert_with(child, || Vec::with_capacity(1));
         if parents.last() == Some(parent) {
             return;
         }
         parents.retain(|known| known.key != parent.key);
         parents.push(parent.clone());
-        self.children.entry(parent.key.clone()).or_default().insert(child.clone());
+        self.children.insert((parent.key.clone(), child.clone()));
     }
 
     /// The registry holds the record as it should be, or does not hold it.
     pub(super) fn settle(&mut self, child: &Uid) {
         let Some(parents) = self.parents.get_mut(child) else { return };
         let former = parents.len().saturating_sub(1);
-        for parent in parents.drain(..former).collect::<Vec<_>>() {
-            self.unlink(child, &parent.key);
+        for parent in parents.drain(..former) {
+            self.children.remove(&(parent.key, child.clone()));
         }
     }
 
     /// Neither the cluster nor the registry has the record.
     pub(in crate::controller) fn forget(&mut self, child: &Uid) {
         for parent in self.parents.remove(child).unwrap_or_default() {
-            self.unlink(child, &parent.key);
-        }
-    }
-
-    fn unlink(&mut self, child: &Uid, parent: &Uid) {
-        if let Some(children) = self.children.get_mut(parent) {
-            children.remove(child);
-            if children.is_empty() {
-                self.children.remove(parent);
-            }
+            self.children.remove(&(parent.key, child.clone()));
         }
     }
 
@@ -96,7 +93,8 @@ impl Families {
     }
 
     pub(in crate::controller) fn children_of<'a>(&'a self, parent: &'a Uid) -> impl Iterator<Item = Link<'a>> {
-        let children = self.children.get(parent).into_iter().flatten();
+        let pairs = self.children.range((parent.clone(), self.least.clone())..);
+        let children = pairs.take_while(move |(of, _)| of == parent).map(|(_, child)| child);
         children.filter_map(move |child| {
             let link = self.parents_of(child).find(|link| link.key == parent)?;
             Some(Link { key: child, ..link })

@@ -126,7 +126,8 @@ fn last_created_pod_owns_each_key() {
                 assert!(table.shown(key) == shown || table.shown(key) == Some(StoredPod::Unreadable), "seed {seed}");
                 let pods = model.iter().filter(|(_, seen)| seen.records.contains_key(key)).map(|(uid, _)| uid);
                 let (mut pods, mut found): (Vec<_>, Vec<_>) = (pods.collect(), table.pods_of(key).collect());
-                (pods.sort(), found.sort());
+                pods.sort();
+                found.sort();
                 assert_eq!(found, pods, "seed {seed}");
             }
         }

@@ -17,7 +17,7 @@ use crate::{
         request::RequestTemplate,
         samples,
         scope::Scope,
-        target::{RecordState, RenderedRecord, Target},
+        target::{RenderedRecord, Target, records::RecordRendering},
         template::RenderError,
         words::WordSet,
         writes::{ChangeKind, ChangeWords, Held, Writes},
@@ -44,8 +44,8 @@ pub(in crate::mapping) fn of(target: &Target, kind: &Kind, owner: &RecordOwner) 
     };
     let records = samples.iter().flat_map(of_pod).filter(|record| record.kind == kind.index());
     let rendered = records.filter_map(|record| match record.state {
-        RecordState::Rendered(rendered) => Some(rendered),
-        RecordState::Waits | RecordState::Failed(_) => None,
+        RecordRendering::Rendered(rendered) => Some(rendered),
+        RecordRendering::Waits | RecordRendering::Failed(_) => None,
     });
     let records: Vec<RenderedRecord> = rendered.collect();
     WriteFacts {

@@ -32,13 +32,13 @@ pub struct PodRecord {
     pub id: String,
     /// The key of the record that it belongs to.
     pub parent: Option<Uid>,
-    pub state: RecordState,
+    pub state: RecordRendering,
 }
 
 /// Whether a record could be rendered.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "nearly all records are rendered")]
-pub enum RecordState {
+pub enum RecordRendering {
     Rendered(RenderedRecord),
     /// It uses what the registry assigns to a record that it belongs to, and that is not known yet.
     Waits,
@@ -91,10 +91,10 @@ impl Target {
         let record = |at: usize| {
             let PlacedRecord { kind, key, id, parent, .. } = &placed[at];
             let state = match self.words_of(&placed, at, scope, assigned) {
-                None => RecordState::Waits,
+                None => RecordRendering::Waits,
                 Some(scope) => match kind.body(scope, id.clone(), key.clone()) {
-                    Ok(rendered) => RecordState::Rendered(rendered),
-                    Err(error) => RecordState::Failed(error),
+                    Ok(rendered) => RecordRendering::Rendered(rendered),
+                    Err(error) => RecordRendering::Failed(error),
                 },
             };
             let parent = parent.map(|parent| placed[parent].key.clone());

@@ -1,6 +1,6 @@
 //! Whole targets: the descriptions of real registries, and records with hostile content.
 
-use super::*;
+use super::{records::RecordRendering, *};
 use crate::mapping::{
     answer::Answer,
     load,
@@ -56,9 +56,9 @@ impl Target {
     ) -> Result<Option<RenderedRecord>, RenderError> {
         let Some(mut records) = self.records(record, term, &|_, _| None)? else { return Ok(None) };
         match records.remove(0).state {
-            RecordState::Rendered(record) => Ok(Some(record)),
-            RecordState::Failed(error) => Err(error),
-            RecordState::Waits => panic!("it belongs to no other record"),
+            RecordRendering::Rendered(record) => Ok(Some(record)),
+            RecordRendering::Failed(error) => Err(error),
+            RecordRendering::Waits => panic!("it belongs to no other record"),
         }
     }
 }

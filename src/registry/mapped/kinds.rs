@@ -2,7 +2,10 @@
 
 use super::{KindClient, MappedOperation, TargetClient, batch};
 use crate::{
-    mapping::target::{PodRecord, RecordState, RenderedRecord},
+    mapping::target::{
+        RenderedRecord,
+        records::{PodRecord, RecordRendering},
+    },
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
     registry::{DesiredRecord, DesiredState, Encoded, ParentRecord, inventory::InventoryPage},
@@ -117,9 +120,9 @@ impl TargetClient {
     pub(super) fn desired(&self, record: &PodRecord) -> DesiredRecord {
         let cascade = self.target.kinds[record.kind].cascade;
         let state = match &record.state {
-            RecordState::Rendered(rendered) => DesiredState::Made(rendered.fingerprint),
-            RecordState::Waits => DesiredState::Waits,
-            RecordState::Failed(error) => DesiredState::Failed { cause: error.to_string() },
+            RecordRendering::Rendered(rendered) => DesiredState::Made(rendered.fingerprint),
+            RecordRendering::Waits => DesiredState::Waits,
+            RecordRendering::Failed(error) => DesiredState::Failed { cause: error.to_string() },
         };
         let parent = record.parent.clone().map(|key| ParentRecord { key, cascade });
         DesiredRecord { key: record.key.clone(), state, parent }
@@ -134,8 +137,8 @@ impl TargetClient {
 /// Those of a pod's records that could be rendered.
 pub(super) fn rendered(records: Vec<PodRecord>) -> Vec<RenderedRecord> {
     let rendered = records.into_iter().filter_map(|record| match record.state {
-        RecordState::Rendered(rendered) => Some(rendered),
-        RecordState::Waits | RecordState::Failed(_) => None,
+        RecordRendering::Rendered(rendered) => Some(rendered),
+        RecordRendering::Waits | RecordRendering::Failed(_) => None,
     });
     rendered.collect()
 }

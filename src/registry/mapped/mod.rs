@@ -72,7 +72,7 @@ use crate::{
         kind::Kind,
         login::LoginTemplate,
         spec::ConnectionSpec,
-        target::{RecordState, RenderedRecord, Target, TermWords},
+        target::{RenderedRecord, Target, TermWords, records::RecordRendering},
     },
     model::{digest::Digest, ids::Version, pod::Pod, record::Record, uid::Uid},
     reconcile::{
@@ -232,11 +232,11 @@ impl Registry for TargetClient {
         };
         let projection = match records.as_slice() {
             [record] if !self.target.has_kinds() => match &record.state {
-                RecordState::Rendered(record) => {
+                RecordRendering::Rendered(record) => {
                     Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint }
                 }
-                RecordState::Failed(error) => return Projection::Failed { cause: error.to_string() },
-                RecordState::Waits => return Projection::Unreadable,
+                RecordRendering::Failed(error) => return Projection::Failed { cause: error.to_string() },
+                RecordRendering::Waits => return Projection::Unreadable,
             },
             records => Projection::Records(records.iter().map(|record| self.desired(record)).collect()),
         };

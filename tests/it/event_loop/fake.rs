@@ -389,9 +389,7 @@ impl Registry for Fake {
     }
 
     fn removed(&self, key: &Uid) {
-        if let Some(mapping) = self.state().mapping.as_mut() {
-            mapping.removed.push(key.to_string());
-        }
+        mapping::removed(self, key);
     }
 
     fn record_id(&self, key: &Uid, _: Option<&Pod>) -> Option<String> {
@@ -427,8 +425,7 @@ impl Registry for Fake {
                 before.push(state.count_attempt(operation));
             }
             state.writes.push(Write { at: Instant::now(), items: operations.iter().map(item).collect() });
-            let records = u32::try_from(operations.len()).unwrap();
-            let latency = state.latency + state.gateway.per_record * records;
+            let latency = state.latency + state.gateway.per_record * u32::try_from(operations.len()).unwrap();
             (state.gateway.begin_write(bytes), latency, before)
         };
         // A request that timed out is no longer in flight.
@@ -476,12 +473,11 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
-        let latency = self.state().slow_inventory;
-        tokio::time::sleep(latency).await;
+        let slow = self.state().slow_inventory;
+        tokio::time::sleep(slow).await;
         let (page, takes) = self.page_of_inventory(bucket, page.as_deref(), limit)?;
-        let within = super::world::options().request_timeout;
-        tokio::time::sleep(takes.min(within)).await;
-        if takes > within { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }
+        tokio::time::sleep(takes.min(TIMEOUT)).await;
+        if takes > TIMEOUT { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {

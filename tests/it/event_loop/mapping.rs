@@ -169,6 +169,10 @@ pub(super) fn prepare(registry: &Fake, term: u64) -> Result<bool, Failure> {
     Ok(is_news)
 }
 
+pub(super) fn removed(registry: &Fake, key: &Uid) {
+    registry.state().mapping.iter_mut().for_each(|mapping| mapping.removed.push(key.to_string()));
+}
+
 /// The keys that the registry holds now and did not hold before, or the other way round.
 pub(super) fn take_moved(registry: &Fake) -> Vec<Uid> {
     let mut state = registry.state();

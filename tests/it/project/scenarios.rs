@@ -8,7 +8,7 @@ use std::{
 
 use crate::project;
 
-const NUMBERS: std::ops::RangeInclusive<u32> = 1..=98;
+const NUMBERS: std::ops::RangeInclusive<u32> = 1..=99;
 
 /// Scenarios that may be marked as not applicable: the program has no such part.
 const MAY_NOT_APPLY: [u32; 2] = [25, 26];

@@ -24,6 +24,16 @@ impl SimulatedWorld {
         self.rest.ours().map(|(_, _, row)| (key_of(rest, row), row)).collect()
     }
 
+    /// The registry holds what it should, as from an earlier run.
+    pub(crate) fn hold_wanted(&mut self, rest: Rest) {
+        // Parts name what was assigned to the records that are held already.
+        for is_part in [false, true] {
+            let bodies = wanted(rest, &self.cluster, &|key| self.rest.remote_of(key));
+            let of_kind = bodies.values().filter(|body| (body["kind"] == "part") == is_part);
+            of_kind.for_each(|body| self.rest.hold(body));
+        }
+    }
+
     /// Checks what the last request did. Nothing but a version would make a registry refuse a late deletion.
     pub(super) fn check_harm(&mut self, process: usize, is_late: bool) {
         if let Some(harm) = self.rest.harm.take() {
@@ -83,7 +93,10 @@ impl SimulatedWorld {
         let is_equal = |row: &Json, body: &Json| {
             body.as_object().is_some_and(|body| body.iter().all(|(name, value)| row[name] == *value))
         };
-        let free = |body: &Json| !self.rest.is_foreign(body["key"].as_str().unwrap_or_default());
+        let is_foreign = |id: &Json| id.as_str().is_some_and(|id| self.rest.is_foreign(id));
+        // A part waits while the record that it belongs to is missing, which counts for itself, or foreign.
+        let waits = |body: &Json| body["kind"] == "part" && (body["parent"].is_null() || is_foreign(&body["parent"]));
+        let free = |body: &Json| !is_foreign(&body["key"]) && !waits(body);
         let missing = wanted.iter().filter(|(key, body)| !held.get(*key).is_some_and(|row| is_equal(row, body)));
         let missing = missing.filter(|(_, body)| free(body)).map(|(_, body)| body["key"].to_string()).collect();
         let extra = held.iter().filter(|(key, _)| !wanted.contains_key(*key)).map(|(_, row)| row["key"].to_string());

@@ -8,7 +8,10 @@ use std::{
 use pod_registrar::{
     mapping::{
         load::load,
-        target::{PodRecord, RecordState, Target},
+        target::{
+            Target,
+            records::{PodRecord, RecordRendering},
+        },
     },
     model::{ids::RecordOwner, pod::Pod, uid::Uid},
 };
@@ -118,9 +121,9 @@ pub(crate) fn records(rest: Rest, pod: &Pod, remote: &dyn Fn(&str) -> Option<Jso
     // A part whose parent is missing is missing, too.
     let assigned = |_: usize, key: &Uid| Some(remote(&ids[key]).unwrap_or_default());
     let body = |record: PodRecord| match record.state {
-        RecordState::Rendered(record) => Some((record.key, record.body)),
-        RecordState::Failed(_) => None,
-        state @ RecordState::Waits => panic!("{state:?}"),
+        RecordRendering::Rendered(record) => Some((record.key, record.body)),
+        RecordRendering::Failed(_) => None,
+        state @ RecordRendering::Waits => panic!("{state:?}"),
     };
     records(&assigned).into_iter().filter_map(body).collect()
 }

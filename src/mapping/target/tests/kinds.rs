@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mapping::guarantees::{GuaranteeLevel, guarantees};
+use crate::mapping::target::records::PodRecord;
 
 /// Machines, their interface, its addresses, and the first address of a machine.
 const NETBOX: &str = include_str!("../fixtures/netbox.yaml");
@@ -23,9 +24,9 @@ fn records(target: &Target, record: &Record, known: usize) -> Vec<PodRecord> {
 
 fn bodies(records: &[PodRecord]) -> Vec<(String, Option<Json>)> {
     let body = |record: &PodRecord| match &record.state {
-        RecordState::Rendered(rendered) => Some(rendered.body.clone()),
-        RecordState::Waits => None,
-        RecordState::Failed(error) => panic!("{error}"),
+        RecordRendering::Rendered(rendered) => Some(rendered.body.clone()),
+        RecordRendering::Waits => None,
+        RecordRendering::Failed(error) => panic!("{error}"),
     };
     records.iter().map(|record| (record.id.clone(), body(record))).collect()
 }
@@ -54,7 +55,7 @@ fn records_refer_to_those_above() {
     assert_eq!(shown, expected);
     let parents: Vec<_> = all.iter().map(|record| record.parent.as_ref()).collect();
     assert_eq!(parents, [None, Some(&all[0].key), Some(&all[1].key), Some(&all[1].key), Some(&all[2].key)]);
-    let RecordState::Rendered(primary) = &all[4].state else { panic!() };
+    let RecordRendering::Rendered(primary) = &all[4].state else { panic!() };
     let put = put_of(&target.kinds[3], primary, &Held::default());
     assert_eq!(put.url, "https://netbox.example/api/virtualization/virtual-machines/0/", "`of` has grandparents");
 }
@@ -69,7 +70,7 @@ fn record_waits_until_parent_is_known() {
     let target = target(NETBOX);
     let waiting = |known| {
         let states = records(&target, &sample(0), known);
-        states.iter().filter(|record| matches!(record.state, RecordState::Waits)).count()
+        states.iter().filter(|record| matches!(record.state, RecordRendering::Waits)).count()
     };
     assert_eq!([0, 1, 2, 3].map(waiting), [4, 3, 1, 0]);
     let mut record = sample(0);
