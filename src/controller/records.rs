@@ -12,7 +12,7 @@
 //!
 //! A pod that cannot be read, or whose record cannot be made, keeps its record as it is.
 
-mod absent;
+pub(super) mod absent;
 mod by_key;
 mod by_pod;
 mod excluded;
@@ -36,7 +36,6 @@ use crate::{
     store::View,
 };
 
-pub(super) use absent::AbsentPass;
 use by_key::KeyedRecords;
 use by_pod::PodRecords;
 use excluded::ExcludedPods;

@@ -13,7 +13,7 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        absences::{Absences, Survey},
+        absences::{Absences, survey::Survey},
         records::{Left, ListedRecords, StalePod},
         report::RecordFault,
     },
