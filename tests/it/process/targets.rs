@@ -369,3 +369,32 @@ async fn deletions_that_downtime_loses_are_announced() {
     controller.terminate();
     assert_eq!(controller.code().await, 0);
 }
+
+#[tokio::test]
+async fn memory_follows_the_leader() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", kube.api.url());
+    let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
+    assert_eq!(http_client().post(&leases).json(&lease).send().await.unwrap().status(), 201);
+    let (file, memory) = (kube.folder.path().join("targets.yaml"), kube.folder.path().join("memory.db"));
+    let target = json!({"name": "hook", "url": registry.url, "memory": memory, "exclusive": true,
+        "body": {"name": "{{ pod.name }}"}, "put": {"path": "systems/{{ id }}"}, "delete": {"path": "systems/{{ id }}"}});
+    std::fs::write(&file, json!({"targets": [target]}).to_string()).unwrap();
+    let flags = ["--lease", "default/registrar", "--lease-duration", "3s"];
+    let start = || Controller::start_with_targets(&kube.kubeconfig, &file, &flags);
+    kube.create(0..20);
+    let mut leader = start();
+    in_sync(&mut leader, "hook").await;
+    let mut standby = start();
+    until("the standby has listed", || standby.stderr().iter().any(|line| line.contains("pods listed"))).await;
+    // The leader dies with the lock of the memory, and the standby goes on with the file.
+    leader.kill();
+    kube.delete(0..3);
+    in_sync(&mut standby, "hook").await;
+    until("the deletions are delivered", || registry.records().len() == 17).await;
+    assert_eq!(registry.writes(), 20, "each record was put once, and three were deleted");
+    let lines = standby.stderr();
+    assert!(lines.iter().any(|line| line.contains("memory read") && line.contains("records=20")), "{lines:#?}");
+    standby.terminate();
+    assert_eq!(standby.code().await, 0);
+}
