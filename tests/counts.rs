@@ -132,7 +132,7 @@ fn rendering_a_record_takes_few_allocations() {
         let loaded = load::load("rest.yaml", text).unwrap();
         let target = Target::compile(&loaded.targets[0].spec, &rule().owner).unwrap();
         let (term, [record, ..]) = (target.term(1, &serde_json::Value::Null), samples::all("c", "c", "o"));
-        let counted = measure(|| _ = target.render(&record, &term).unwrap()).count_total;
+        let counted = measure(|| _ = target.records(&record, &term, &|_, _| None).unwrap()).count_total;
         println!("{counted} allocations per rendered record");
         assert!(counted <= at_most, "{counted} allocations per rendered record");
     }

@@ -47,6 +47,9 @@ pub(super) async fn run(
         let fix = "its records always name their owner, so there is nothing to adopt";
         return Err(Error::SpeaksV1 { name: target.name.to_owned(), fix });
     };
+    if !spec.records.kinds.is_empty() {
+        return Err(Error::HasKinds(target.name.to_owned()));
+    }
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let planning = async {
         let owner = owner::of_cluster(settings.owner.clone(), &cluster.client()).await?;

@@ -22,7 +22,8 @@ use crate::{
 /// One pod in one target.
 struct TargetLines {
     name: String,
-    explained: Result<Explained, String>,
+    /// Its records, or one that says why there is none.
+    explained: Result<Vec<Explained>, String>,
     /// What the controller says.
     state: Option<ControllerView>,
 }
@@ -52,7 +53,7 @@ pub(super) async fn run(settings: ExplainSettings, environment: Environment) -> 
             (Ok(reader), Some(read)) => explain(reader, read).await.map_err(|failure| failure.to_string()),
             (Ok(reader), None) => {
                 let id = state.as_ref().and_then(ControllerView::id);
-                explain_gone(reader, &uid, id).await.map_err(|failure| failure.to_string())
+                explain_gone(reader, &uid, id).await.map(|gone| vec![gone]).map_err(|failure| failure.to_string())
             }
         };
         targets.push(TargetLines { name, explained, state });
@@ -98,14 +99,18 @@ fn lines(
     for TargetLines { name, explained, state } in targets {
         lines.extend([String::new(), format!("target {name}")]);
         match explained {
-            Ok(explained) => lines.extend(explained.lines()),
+            Ok(records) => {
+                for record in records {
+                    lines.extend(record.lines());
+                    // Of several records, the controller tells only about one.
+                    if state.is_none() || record.kind().is_some() {
+                        lines.push(format!("  next:     {}", record.next()));
+                    }
+                }
+            }
             Err(error) => lines.push(format!("  registry: {error}")),
         }
-        match (state, explained) {
-            (Some(state), _) => lines.extend(state.lines()),
-            (None, Ok(explained)) => lines.push(format!("  next:     {}", explained.next())),
-            (None, Err(_)) => {}
-        }
+        lines.extend(state.iter().flat_map(ControllerView::lines));
     }
     lines
 }
@@ -114,7 +119,17 @@ impl TargetLines {
     fn json(&self) -> Value {
         let Self { name, explained, state } = self;
         let mut shown = match explained {
-            Ok(explained) => explained.json(name),
+            Ok(records) => match records.as_slice() {
+                [only] if only.kind().is_none() => only.json(name),
+                several => {
+                    let with_kind = |record: &Explained| {
+                        let mut shown = record.json(name);
+                        shown["kind"] = record.kind().into();
+                        shown
+                    };
+                    json!({"target": name, "records": several.iter().map(with_kind).collect::<Vec<_>>()})
+                }
+            },
             Err(error) => json!({"target": name, "error": error}),
         };
         shown["controller"] = state.as_ref().map(ControllerView::json).into();

@@ -34,9 +34,19 @@ pub(super) enum Sight {
         fingerprint: Fingerprint,
         known: Known,
     },
+    /// The pod has this record, which cannot be made before the registry holds another one that it belongs to.
+    Waits {
+        key: Uid,
+        id: String,
+    },
     NotSelected,
     /// It has no record for this reason. A registered record stays as it is.
     Unreadable(String),
+    /// The same for one of several records.
+    Failed {
+        key: Uid,
+        why: String,
+    },
 }
 
 /// A pod as the plan shows it.
@@ -44,7 +54,8 @@ struct SeenPod {
     name: String,
     uid: Uid,
     created: String,
-    sights: Vec<Sight>,
+    /// Per target, what it makes of the pod: one sight per record, or one that says why there is none.
+    sights: Vec<Vec<Sight>>,
 }
 
 /// A change that the controller would make.
@@ -113,7 +124,7 @@ fn see(read: ReadPod, held: &[(String, Result<HeldRecords, NoPlan>)]) -> SeenPod
     let sights = held.iter().map(|(_, held)| match held {
         Ok(held) => held.see(&read),
         // Nothing is planned for this target.
-        Err(_) => Sight::NotSelected,
+        Err(_) => vec![Sight::NotSelected],
     });
     let sights = sights.collect();
     let pod = read.pod;
@@ -130,29 +141,30 @@ fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[Se
     };
     plan.records = held.len();
     let (mut excluded, mut kept) = (HashSet::new(), HashSet::new());
-    let mut wanted: HashMap<Uid, &SeenPod> = HashMap::new();
+    let mut wanted: HashMap<&Uid, (&SeenPod, &Sight)> = HashMap::new();
     for pod in pods {
-        match &pod.sights[index] {
-            Sight::NotSelected => _ = excluded.insert(pod.uid.clone()),
-            Sight::Unreadable(why) => {
-                kept.insert(pod.uid.clone());
-                plan.unreadable.push((pod.name.clone(), why.clone()));
+        for sight in &pod.sights[index] {
+            match sight {
+                Sight::NotSelected => _ = excluded.insert(pod.uid.clone()),
+                Sight::Unreadable(why) => {
+                    kept.insert(pod.uid.clone());
+                    plan.unreadable.push((pod.name.clone(), why.clone()));
+                }
+                Sight::Failed { key, why } => {
+                    kept.insert(key.clone());
+                    plan.unreadable.push((pod.name.clone(), why.clone()));
+                }
+                // Several pods may have the same record. The pod that was created last owns it.
+                Sight::Record { key, .. } | Sight::Waits { key, .. } => match wanted.get(key) {
+                    Some((other, _)) if !is_newer(pod, other) => {}
+                    _ => _ = wanted.insert(key, (pod, sight)),
+                },
             }
-            // Several pods may have the same record. The pod that was created last owns it.
-            Sight::Record { key, .. } => match wanted.get(key) {
-                Some(other) if !is_newer(pod, other) => {}
-                _ => _ = wanted.insert(key.clone(), pod),
-            },
         }
     }
-    plan.pods = wanted.len();
-    for (key, pod) in &wanted {
-        let Sight::Record { id, fingerprint, known, .. } = &pod.sights[index] else { continue };
-        if let Action::Put(_) = decide(Wanted::Present(*fingerprint), *known, None, Moment::START) {
-            let reason = if *known == Known::Absent { "no record" } else { "the record differs" };
-            let id = id.clone().unwrap_or_else(|| key.to_string());
-            plan.put.push(PlannedChange { pod: Some(pod.name.clone()), id, reason });
-        }
+    plan.pods = wanted.values().map(|(pod, _)| &pod.uid).collect::<HashSet<_>>().len();
+    for (pod, sight) in wanted.values() {
+        plan.put.extend(put(sight).map(|(id, reason)| PlannedChange { pod: Some(pod.name.clone()), id, reason }));
     }
     for (key, id) in held.of_ours() {
         if !wanted.contains_key(key) && !kept.contains(key) {
@@ -164,6 +176,20 @@ fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[Se
     plan.put.sort_by(|a, b| (&a.pod, &a.id).cmp(&(&b.pod, &b.id)));
     plan.delete.sort_by(|a, b| a.id.cmp(&b.id));
     plan
+}
+
+/// The id of a record that has to be put, and why.
+fn put(sight: &Sight) -> Option<(String, &'static str)> {
+    match sight {
+        Sight::Record { key, id, fingerprint, known } => {
+            let action = decide(Wanted::Present(*fingerprint), *known, None, Moment::START);
+            let reason = if *known == Known::Absent { "no record" } else { "the record differs" };
+            let id = id.clone().unwrap_or_else(|| key.to_string());
+            matches!(action, Action::Put(_)).then_some((id, reason))
+        }
+        Sight::Waits { id, .. } => Some((id.clone(), "the record that it belongs to is missing")),
+        Sight::NotSelected | Sight::Unreadable(_) | Sight::Failed { .. } => None,
+    }
 }
 
 fn is_newer(pod: &SeenPod, other: &SeenPod) -> bool {

@@ -285,7 +285,7 @@ targets:
             TargetConnection::V1(client) => (client.is_identity(), client.project(&pod)),
             TargetConnection::Mapped(_) => panic!("it speaks v1"),
         };
-        let excluded = Excluded { key: Some(pod.uid.clone()), by_scope: true };
+        let excluded = Excluded { keys: vec![pod.uid.clone()], by_scope: true };
         assert_eq!(projection(&targets[0]), (false, Projection::NotSelected(excluded)), "it is in another namespace");
         assert_eq!(projection(&targets[2]), (true, Projection::identity(&pod)));
     }

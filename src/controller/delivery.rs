@@ -144,6 +144,10 @@ pub(super) enum NextKey {
 }
 
 impl<O> Batch<O> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.is_closed || self.operations.len() >= self.limit.items || self.aside.len() >= ASIDE_MAX
     }

@@ -1,8 +1,9 @@
 //! The event loop: receives one thing, hands it to the part it belongs to, and lets all parts act that are due.
 //!
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
-//! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `replies` for the registry's
-//! answers, `explain` for questions about one pod, `turn` for work that takes several turns.
+//! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `order` for records that
+//! belong together, `replies` for the registry's answers, `explain` for questions about one pod, `turn` for work that takes
+//! several turns.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
@@ -11,6 +12,7 @@ mod decisions;
 mod deliver;
 mod explain;
 mod intake;
+mod order;
 mod projected;
 mod replies;
 mod turn;
@@ -301,6 +303,7 @@ impl<R: Registry> EventLoop<R> {
             && self.absences.is_settled()
             && self.absences.guard.is_idle()
             && self.records.failed() == 0
+            && self.records.is_projected()
     }
 
     fn report(&mut self, now: Moment) {

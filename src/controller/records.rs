@@ -8,14 +8,17 @@
 //! | --- | --- | --- | --- |
 //! | sees every pod as the store does | UID of the pod | none | 0 |
 //! | has a record per selected pod | UID of the pod | [`by_pod`] | 60 |
-//! | has ids that pods can share | made of the id | [`by_key`] | 160 |
+//! | has ids that pods can share, or several records per pod | made of the id | [`by_key`] | 160 |
 //!
-//! A pod that cannot be read, or whose record cannot be made, keeps its record as it is.
+//! A pod that cannot be read, or whose record cannot be made, keeps its record as it is. So does a record that waits for
+//! what the registry assigns to another one. [`families`] has the records that belong to others.
 
 pub(super) mod absent;
 mod by_key;
 mod by_pod;
 mod excluded;
+pub(super) mod families;
+mod keys;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -29,16 +32,22 @@ use crate::{
         uid_map::UidMap,
     },
     reconcile::{
-        ledger::{Ledger, entry::LedgerEntry, pending::Pending},
+        ledger::{
+            Ledger,
+            entry::{Known, LedgerEntry},
+            pending::Pending,
+        },
         status::{FailedRender, FailedRenders},
     },
-    registry::{Projection, Registry},
+    registry::{DesiredRecord, DesiredState, ParentRecord, Projection, Registry},
     store::View,
 };
 
 use by_key::KeyedRecords;
 use by_pod::PodRecords;
 use excluded::ExcludedPods;
+use families::Families;
+pub(super) use keys::Keys;
 
 /// Pods that are projected per turn of the loop, at most. One takes about 30 us.
 const PROJECTED_PER_TURN: usize = 500;
@@ -54,6 +63,9 @@ pub(super) struct DesiredRecords {
     stale: VecDeque<StalePod>,
     failed: Failed,
     excluded: ExcludedPods,
+    pub(super) families: Families,
+    /// Pods with a record that waits for another one.
+    waiting: UidMap<()>,
     /// Pods that were projected in this turn.
     projected: usize,
     had_unknown_keys: bool,
@@ -71,15 +83,17 @@ pub(super) struct StalePod {
     pub(super) uid: Uid,
     /// The watch that shows it, if it is known.
     pub(super) watch: Option<usize>,
+    /// Whether its records wait for one that the registry holds now.
+    pub(super) goes_on: bool,
 }
 
 /// The result of projecting a pod.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Projected {
-    /// The key of its record, if it has one.
-    pub(super) key: Option<Uid>,
-    /// The record that it had before.
-    pub(super) left: Option<Left>,
+    /// The keys of its records.
+    pub(super) keys: Keys,
+    /// The records that it had before and has no more.
+    pub(super) left: Vec<Left>,
 }
 
 /// A pod no longer has a record.
@@ -91,13 +105,13 @@ pub(super) enum Left {
     Passed { key: Uid, to: Uid },
 }
 
-/// What is known about the record of one pod.
+/// What is known about the records of one pod.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PodRecord {
-    /// Its key. For a pod that is gone or is not selected, that of the record that it had or would have.
-    pub(super) key: Option<Uid>,
+pub(super) struct RecordsOfPod {
+    /// Their keys. For a pod that is gone or is not selected, those of the records that it had or would have.
+    pub(super) keys: Vec<Uid>,
     pub(super) selected: bool,
-    /// Why it cannot be made.
+    /// Why one cannot be made.
     pub(super) failed: Option<String>,
 }
 
@@ -126,6 +140,8 @@ impl DesiredRecords {
             stale: VecDeque::new(),
             failed: Failed::default(),
             excluded: ExcludedPods::default(),
+            families: Families::default(),
+            waiting: UidMap::default(),
             projected: 0,
             had_unknown_keys: false,
         }
@@ -195,26 +211,35 @@ impl DesiredRecords {
         }
     }
 
-    /// The key of a pod's record. None if the pod has none, or it is unknown.
-    pub(super) fn key_of<'a>(&'a self, pod: &'a Uid) -> Option<&'a Uid> {
+    /// The keys of a pod's records. Empty if the pod has none, or they are unknown.
+    pub(super) fn keys_of<'a>(&'a self, pod: &'a Uid) -> &'a [Uid] {
         match &self.table {
-            Table::Identity => Some(pod),
-            Table::ByPod(table) => table.shown(pod).map(|_| pod),
-            Table::ByKey(table) => table.key_of(pod),
+            Table::Identity => std::slice::from_ref(pod),
+            Table::ByPod(table) => table.shown(pod).map(|_| std::slice::from_ref(pod)).unwrap_or_default(),
+            Table::ByKey(table) => table.keys_of(pod),
         }
     }
 
-    /// The record of a pod, which may be gone.
-    pub(super) fn record_of(&self, pod: &Uid) -> PodRecord {
+    /// All pods that have the record of a key.
+    pub(super) fn pods_of(&self, key: &Uid) -> Vec<Uid> {
+        match &self.table {
+            Table::Identity | Table::ByPod(_) => vec![key.clone()],
+            Table::ByKey(table) => table.pods_of(key).cloned().collect(),
+        }
+    }
+
+    /// The records of a pod, which may be gone.
+    pub(super) fn records_of(&self, pod: &Uid) -> RecordsOfPod {
         let departed = || match &self.table {
-            Table::ByKey(table) => table.departed_key_of(pod),
-            Table::Identity | Table::ByPod(_) => Some(pod),
+            Table::ByKey(table) => table.departed_keys_of(pod),
+            Table::Identity | Table::ByPod(_) => std::slice::from_ref(pod),
         };
-        let key = self.key_of(pod).or_else(|| self.excluded.key_of(pod)).or_else(departed).cloned();
+        let known = [self.keys_of(pod), self.excluded.keys_of(pod)].into_iter().find(|keys| !keys.is_empty());
+        let keys = known.unwrap_or_else(departed).to_vec();
         let cause = |shown: &Option<Box<FailedPod>>| {
             shown.as_ref().map_or_else(|| "the log has the cause".to_owned(), |shown| shown.cause.clone())
         };
-        PodRecord { key, selected: !self.excluded.contains(pod), failed: self.failed.pods.get(pod).map(cause) }
+        RecordsOfPod { keys, selected: !self.excluded.contains(pod), failed: self.failed.pods.get(pod).map(cause) }
     }
 
     /// Whether there are pods with records whose keys are unknown, because those cannot be made.
@@ -233,6 +258,11 @@ impl DesiredRecords {
         self.failed.pods.len()
     }
 
+    /// Whether each pod was projected as the registry sees it now, and no record waits for another one.
+    pub(super) fn is_projected(&self) -> bool {
+        self.stale.is_empty() && self.waiting.is_empty()
+    }
+
     pub(super) fn failed_renders(&self) -> FailedRenders {
         self.failed.summary()
     }
@@ -243,31 +273,63 @@ impl DesiredRecords {
     /// Takes a pod of the store, as the registry sees it.
     pub(super) fn project(&mut self, pod: &Pod, projection: Projection) -> Projected {
         self.projected += 1;
-        let cause = match &projection {
-            Projection::Failed { cause } => Some((pod.full_name(), cause.as_str())),
-            _ => None,
-        };
+        let cause = projection.failures().next().map(|(_, cause)| (pod.full_name(), cause));
         self.failed.note(&pod.uid, cause);
+        let parents = self.note_waiting(&pod.uid, &projection);
         let excluded = match &projection {
             Projection::NotSelected(excluded) => Some(excluded.clone()),
             _ => None,
         };
         let projected = match &mut self.table {
-            Table::Identity => Projected { key: Some(pod.uid.clone()), left: None },
+            Table::Identity => Projected { keys: Keys::One(pod.uid.clone()), left: Vec::new() },
             Table::ByPod(table) => table.project(&pod.uid, &projection),
             Table::ByKey(table) => table.project(pod, projection),
         };
-        self.excluded.note(&pod.uid, excluded, projected.left.is_some());
+        for (key, parent) in parents {
+            if self.owner_of(&key) == Some(&pod.uid) {
+                self.families.note(&key, &parent);
+            }
+        }
+        self.excluded.note(&pod.uid, excluded, !projected.left.is_empty());
         projected
     }
 
+    /// Notes whether a record of the pod waits. Returns the parents of its records.
+    fn note_waiting(&mut self, pod: &Uid, projection: &Projection) -> Vec<(Uid, ParentRecord)> {
+        let records = if let Projection::Records(records) = projection { &records[..] } else { &[] };
+        if records.iter().any(|record| record.state == DesiredState::Waits) {
+            self.waiting.insert(pod, ());
+        } else if !self.waiting.is_empty() {
+            self.waiting.remove(pod);
+        }
+        let parent = |record: &DesiredRecord| Some((record.key.clone(), record.parent.clone()?));
+        records.iter().filter_map(parent).collect()
+    }
+
+    /// A request about the record is answered. If the registry holds it as it should be, it has left its former parent.
+    pub(super) fn settle(&mut self, key: &Uid, ledger: &Ledger) {
+        if self.is_held(key, ledger) {
+            self.families.settle(key);
+        }
+    }
+
+    /// Whether the registry holds a record as it should be.
+    pub(super) fn is_held(&self, key: &Uid, ledger: &Ledger) -> bool {
+        match self.shown_by(None, key) {
+            Some(StoredPod::Record(fingerprint)) => ledger.known(key) == Known::Registered(fingerprint),
+            Some(StoredPod::Unreadable) => false,
+            None => ledger.known(key) == Known::Absent,
+        }
+    }
+
     /// The pod was deleted.
-    pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
+    pub(super) fn remove(&mut self, pod: &Uid) -> Vec<Left> {
         self.failed.note(pod, None);
         self.excluded.remove(pod);
+        self.waiting.remove(pod);
         match &mut self.table {
-            Table::Identity => None,
-            Table::ByPod(table) => table.remove(pod),
+            Table::Identity => Vec::new(),
+            Table::ByPod(table) => table.remove(pod).into_iter().collect(),
             Table::ByKey(table) => table.remove(pod),
         }
     }
@@ -285,13 +347,20 @@ impl DesiredRecords {
         let (view, stale) = (&self.view, &mut self.stale);
         stale.clear();
         for watch in 0..view.watches() {
-            view.each_of_watch(watch, |uid| stale.push_back(StalePod { uid: uid.clone(), watch: Some(watch) }));
+            view.each_of_watch(watch, |uid| {
+                stale.push_back(StalePod { uid: uid.clone(), watch: Some(watch), goes_on: false })
+            });
         }
     }
 
     /// The next pod to project again, if this turn has time for it.
     pub(super) fn next_stale(&mut self) -> Option<StalePod> {
         if self.is_turn_over() { None } else { self.stale.pop_front() }
+    }
+
+    /// Counts work that is like projecting a pod.
+    pub(super) fn note_work(&mut self) {
+        self.projected += 1;
     }
 
     pub(super) fn begin_turn(&mut self) {
@@ -319,18 +388,18 @@ impl DesiredRecords {
         let mut pods = pods;
         pods.retain(|pod| {
             let is_excluded = self.excluded.contains(pod);
-            listed.excluded.extend(self.excluded.key_of(pod).cloned());
+            listed.excluded.extend(self.excluded.keys_of(pod).iter().cloned());
             !is_excluded
         });
         let Table::ByKey(table) = &self.table else {
             return ListedRecords { keys: pods, ..listed };
         };
         for pod in pods {
-            match table.last_key_of(&pod) {
-                Some(key) => _ = listed.keys.insert(key.clone()),
-                // Its record cannot be made.
-                None if self.view.contains(&pod) => {}
-                None => _ = listed.unknown.insert(pod),
+            match table.last_keys_of(&pod) {
+                // It has no record, or that cannot be made.
+                [] if self.view.contains(&pod) => {}
+                [] => _ = listed.unknown.insert(pod),
+                keys => listed.keys.extend(keys.iter().cloned()),
             }
         }
         listed

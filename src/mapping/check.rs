@@ -21,6 +21,15 @@ pub(super) struct Allowed<'a> {
     pub(super) variables: &'a [String],
     /// The names of `prepare`, with the words that each keeps.
     pub(super) prepared: &'a [(String, Vec<String>)],
+    /// The kinds of the records that this one belongs to.
+    pub(super) above: &'a [KindAbove],
+}
+
+/// A kind whose record the word `of` names.
+pub(super) struct KindAbove {
+    pub(super) name: String,
+    /// Whether its `remote` is read.
+    pub(super) reads_remote: bool,
 }
 
 /// What is wrong, and the fix.
@@ -151,7 +160,17 @@ impl Check<'_> {
                     return Err(unknown("item of `prepare`", name, prepared.iter().map(|(known, _)| known.as_str())));
                 }
             }
-            Expr::GetAttr(inner) => self.kept_word(inner.name, &inner.expr, name)?,
+            Expr::Var(word) if word.id == Word::Of.name() => {
+                let above = self.allowed.above;
+                if !above.is_empty() && !above.iter().any(|kind| kind.name == name) {
+                    let names: Vec<&str> = above.iter().map(|kind| kind.name.as_str()).collect();
+                    return Err(problem(format!("this record belongs to no kind `{name}`"), instead(name, &names)));
+                }
+            }
+            Expr::GetAttr(inner) => {
+                self.kept_word(inner.name, &inner.expr, name)?;
+                self.word_above(inner.name, &inner.expr, name)?;
+            }
             _ => {}
         }
         let shape = self.walk(owner, false)?;
@@ -180,6 +199,22 @@ impl Check<'_> {
             format!("`prepared.{name}` has no member `{word}`"),
             format!("add `{word}` to `keep` of `{name}`, which has: {}", kept.join(", ")),
         ))
+    }
+
+    /// `of.KIND.WORD`: whether it is `id`, or a `remote` that is read.
+    fn word_above(&self, name: &str, owner: &Expr<'_>, word: &str) -> Result<(), CheckError> {
+        if !matches!(owner, Expr::Var(var) if var.id == Word::Of.name()) {
+            return Ok(());
+        }
+        let Some(kind) = self.allowed.above.iter().find(|kind| kind.name == name) else { return Ok(()) };
+        match word {
+            "remote" if !kind.reads_remote => {
+                let what = format!("`remote` of the kind `{name}` is not read");
+                Err(problem(what, "read it in its `create` or `item`"))
+            }
+            "id" | "remote" => Ok(()),
+            _ => Err(problem(format!("`of.{name}` has no member `{word}`"), instead(word, &["id", "remote"]))),
+        }
     }
 
     fn variable(&mut self, name: &str) -> Checked {
@@ -363,6 +398,7 @@ mod tests {
             variable: &variable,
             variables: &["node".to_owned()],
             prepared: &[("tag".to_owned(), vec!["id".to_owned()])],
+            above: &[KindAbove { name: "vm".to_owned(), reads_remote: true }],
         };
         check(&parse_expr(text).unwrap(), &allowed)
             .map(|(uses, _)| uses)

@@ -3,13 +3,14 @@
 use super::{
     batch::BatchRequest,
     items::ItemReading,
+    kind::Kind,
     target::Target,
     words::{Word, WordSet},
     writes::Writes,
 };
 
-/// How far a guarantee holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a guarantee holds, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuaranteeLevel {
     Full,
     Partial,
@@ -32,34 +33,70 @@ pub struct Guarantee {
     pub name: &'static str,
     pub level: GuaranteeLevel,
     /// What it rests on, or what is missing.
-    pub because: &'static str,
+    pub because: String,
 }
 
-/// The guarantees that depend on what the registry can do, in the order of the documentation.
+/// A kind of records, and the target that it belongs to.
+#[derive(Clone, Copy)]
+struct Subject<'t> {
+    target: &'t Target,
+    kind: &'t Kind,
+}
+
+/// How far a guarantee holds for one kind of records.
+struct OfKind {
+    name: &'static str,
+    level: GuaranteeLevel,
+    because: &'static str,
+}
+
+/// The guarantees that depend on what the registry can do, in the order of the documentation. Of several kinds, the one
+/// for which a guarantee is weakest counts.
 pub fn guarantees(target: &Target) -> [Guarantee; 5] {
-    [foreign_records(target), downtime(target), restart(target), drift(target), former_leader(target)]
+    [foreign_records, downtime, restart, drift, former_leader].map(|guarantee| weakest(target, guarantee))
 }
 
-fn foreign_records(target: &Target) -> Guarantee {
-    let is_looked_up = target.find.is_some() && target.reads_mark();
-    let (level, because) = if target.exclusive {
+fn weakest(target: &Target, guarantee: fn(Subject<'_>) -> OfKind) -> Guarantee {
+    let of_kind = |kind| (Kind::name(kind).unwrap_or_default(), guarantee(Subject { target, kind }));
+    let of_kinds: Vec<(&str, OfKind)> = target.kinds.iter().map(of_kind).collect();
+    let level = of_kinds.iter().map(|(_, of_kind)| of_kind.level).max().unwrap_or(GuaranteeLevel::None);
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (kind, OfKind { because, .. }) in &of_kinds {
+        match reasons.iter_mut().find(|(reason, _)| reason == because) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => reasons.push((because, vec![kind])),
+        }
+    }
+    let because = match reasons.as_slice() {
+        [(reason, _)] => (*reason).to_owned(),
+        several => {
+            let of_kinds = several.iter().map(|(reason, kinds)| format!("{}: {reason}", kinds.join(", ")));
+            of_kinds.collect::<Vec<_>>().join("; ")
+        }
+    };
+    Guarantee { name: of_kinds.first().map_or("", |(_, of_kind)| of_kind.name), level, because }
+}
+
+fn foreign_records(Subject { kind, .. }: Subject<'_>) -> OfKind {
+    let is_looked_up = kind.find.is_some() && kind.reads_mark();
+    let (level, because) = if kind.exclusive {
         (GuaranteeLevel::Full, "`exclusive: true` says that no other writer uses this target's ids and collection")
-    } else if target.replaces_unread() && !is_looked_up {
+    } else if kind.replaces_unread() && !is_looked_up {
         (
             GuaranteeLevel::Partial,
             "none is deleted; a put replaces a record with the same id. Add `find` and `item.mark` to look it up first",
         )
-    } else if target.reads_mark() {
+    } else if kind.reads_mark() {
         (GuaranteeLevel::Full, "each record shows its owner mark")
     } else {
         (GuaranteeLevel::Partial, "without a mark, only records that this process wrote are deleted")
     };
-    Guarantee { name: "records of others are not touched", level, because }
+    OfKind { name: "records of others are not touched", level, because }
 }
 
-fn downtime(target: &Target) -> Guarantee {
-    let (level, because) = match target.list() {
-        Some(_) if shows_ours(target) => (GuaranteeLevel::Full, "`list` shows records without a pod"),
+fn downtime(Subject { target, kind }: Subject<'_>) -> OfKind {
+    let (level, because) = match kind.list() {
+        Some(_) if shows_ours(kind) => (GuaranteeLevel::Full, "`list` shows records without a pod"),
         Some(_) => (GuaranteeLevel::None, "`list` does not show whose a record is; read the mark with `item.mark`"),
         None if target.remembers => {
             (GuaranteeLevel::Full, "`memory` holds the records without a pod, while its file follows the leader")
@@ -72,11 +109,11 @@ fn downtime(target: &Target) -> Guarantee {
             "there is neither `list` nor `memory`, so records of earlier processes are not known",
         ),
     };
-    Guarantee { name: "pods deleted during downtime are removed", level, because }
+    OfKind { name: "pods deleted during downtime are removed", level, because }
 }
 
-fn restart(target: &Target) -> Guarantee {
-    let (level, because) = match reads(target) {
+fn restart(subject: Subject<'_>) -> OfKind {
+    let (level, because) = match reads(subject) {
         Reads::Contents => (GuaranteeLevel::Full, "`list` shows what each record holds"),
         Reads::Presence => {
             (GuaranteeLevel::None, "each record is written once per term; `list` shows only that it exists")
@@ -90,15 +127,16 @@ fn restart(target: &Target) -> Guarantee {
         }
         Reads::Nothing => (GuaranteeLevel::None, "each record is written once per term; nothing shows what it holds"),
     };
-    Guarantee { name: "a restart writes only differences", level, because }
+    OfKind { name: "a restart writes only differences", level, because }
 }
 
-fn drift(target: &Target) -> Guarantee {
-    let (level, because) = match reads(target) {
-        Reads::Contents if target.item().is_some_and(ItemReading::reads_whole_body) => {
+fn drift(subject: Subject<'_>) -> OfKind {
+    let Subject { target, kind } = subject;
+    let (level, because) = match reads(subject) {
+        Reads::Contents if kind.item().is_some_and(ItemReading::reads_whole_body) => {
             (GuaranteeLevel::Full, "`item.body` shows every edit of a member that `body` has")
         }
-        Reads::Contents if target.item().is_some_and(ItemReading::reads_body) => {
+        Reads::Contents if kind.item().is_some_and(ItemReading::reads_body) => {
             (GuaranteeLevel::Partial, "`item.body` reads some members of `body`; edits of the others stay unseen")
         }
         Reads::Contents => {
@@ -117,19 +155,20 @@ fn drift(target: &Target) -> Guarantee {
         }
         Reads::Remembered | Reads::Nothing => (GuaranteeLevel::None, "there is nothing to compare with"),
     };
-    Guarantee { name: "drift is repaired at a resync", level, because }
+    OfKind { name: "drift is repaired at a resync", level, because }
 }
 
-fn former_leader(target: &Target) -> Guarantee {
-    let uses = |word| words_of_writes(target).all(|words| words.has(word));
+fn former_leader(subject: Subject<'_>) -> OfKind {
+    let kind = subject.kind;
+    let uses = |word| words_of_writes(kind).all(|words| words.has(word));
     let (level, because) = if uses(Word::Term) {
         (GuaranteeLevel::Full, "writes name their term; the registry has to refuse an older one")
-    } else if uses(Word::Seen) || target.orders_writes() {
+    } else if uses(Word::Seen) || kind.orders_writes() {
         (GuaranteeLevel::Partial, "writes name a revision or an order; the registry has to compare it")
     } else {
-        (GuaranteeLevel::Partial, by_the_lease(reads(target)))
+        (GuaranteeLevel::Partial, by_the_lease(reads(subject)))
     };
-    Guarantee { name: "late writes of a former leader are refused", level, because }
+    OfKind { name: "late writes of a former leader are refused", level, because }
 }
 
 /// What becomes of a late write if only the Lease separates two leaders.
@@ -163,30 +202,30 @@ enum Reads {
     Nothing,
 }
 
-fn reads(target: &Target) -> Reads {
-    let contents = target.item().is_some_and(|item| item.reads_digest() || item.reads_body());
-    match target.list() {
-        Some(_) if !shows_ours(target) => Reads::Unmarked { contents },
+fn reads(Subject { target, kind }: Subject<'_>) -> Reads {
+    let contents = kind.item().is_some_and(|item| item.reads_digest() || item.reads_body());
+    match kind.list() {
+        Some(_) if !shows_ours(kind) => Reads::Unmarked { contents },
         Some(_) if contents => Reads::Contents,
         Some(_) => Reads::Presence,
         None if target.remembers => Reads::Remembered,
-        None if contents && target.find.is_some() => Reads::Found,
+        None if contents && kind.find.is_some() => Reads::Found,
         None => Reads::Nothing,
     }
 }
 
-fn shows_ours(target: &Target) -> bool {
-    target.reads_mark() || target.exclusive
+fn shows_ours(kind: &Kind) -> bool {
+    kind.reads_mark() || kind.exclusive
 }
 
 /// The words of each request that may replace a record.
-fn words_of_writes(target: &Target) -> impl Iterator<Item = WordSet> {
-    let single = match &target.writes {
+fn words_of_writes(kind: &Kind) -> impl Iterator<Item = WordSet> {
+    let single = match &kind.writes {
         Writes::Put(put) => Some(put.request.uses()),
         Writes::CreateUpdate { update, .. } => Some(update.request.uses()),
         Writes::Batches | Writes::Nothing => None,
     };
-    single.into_iter().chain(target.batches.iter().filter(|batch| batch.puts()).map(BatchRequest::put_uses))
+    single.into_iter().chain(kind.batches.iter().filter(|batch| batch.puts()).map(BatchRequest::put_uses))
 }
 
 #[cfg(test)]

@@ -125,6 +125,10 @@ impl ItemReading {
         self.mark.is_some()
     }
 
+    pub fn reads_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     pub fn reads_digest(&self) -> bool {
         self.digest.is_some()
     }

@@ -11,7 +11,7 @@ use super::{
     request::{self, RenderedRequest},
     scope::Scope,
     spec::{auth::LoginSpec, values::BaseUrl},
-    template::{Compiler, Leaf, RenderError, Template},
+    template::{Compiler, KindWords, Leaf, RenderError, Template},
     values,
     vars::Vars,
     words::{Position, Word},
@@ -45,7 +45,8 @@ impl LoginTemplate {
     /// Everything that is wrong with it.
     pub fn compile(spec: &LoginSpec, url: &BaseUrl, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let (vars, mut errors) = (Arc::new(Vars::default()), Vec::new());
-        let mut compiler = Compiler { vars: &vars, variables: &[], prepared: &[], errors: &mut errors };
+        let mut compiler =
+            Compiler { vars: &vars, variables: &[], prepared: &[], kind: KindWords::NONE, errors: &mut errors };
         let path = compiler.leaf(Position::Login, &spec.path);
         let body = compiler.tree(Position::Login, &spec.body);
         let headers = request::entries(&spec.headers, Position::Login, &mut compiler);

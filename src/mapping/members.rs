@@ -10,9 +10,6 @@ use super::{
     tree::{Key, Node, Tree},
 };
 
-/// Names that the format reserves for later.
-const RESERVED: [&str; 1] = ["kinds"];
-
 /// A value that can be read from a document.
 pub trait FromTree: Sized {
     /// `None` after an error was added.
@@ -100,13 +97,8 @@ impl<'t> Members<'t> {
     /// Reports the members that nothing asked for.
     pub fn finish(self) -> &'t mut Vec<Error> {
         for (key, _) in self.entries.iter().filter(|(key, _)| !self.known.contains(&key.text.as_str())) {
-            let name = &key.text;
-            let error = if RESERVED.contains(&name.as_str()) {
-                key.place.error(format!("`{name}` is not supported yet"), "remove it")
-            } else {
-                key.place.error(format!("{} has no member `{name}`", self.owner), instead(name, &self.known))
-            };
-            self.errors.push(error);
+            let what = format!("{} has no member `{}`", self.owner, key.text);
+            self.errors.push(key.place.error(what, instead(&key.text, &self.known)));
         }
         self.errors
     }

@@ -8,7 +8,8 @@
 //!
 //! Every value keeps its [`place::Place`], so that an error shows the line that causes it.
 //!
-//! [`target::Target`] is a target whose templates are compiled. It renders records and requests, and reads answers:
+//! [`target::Target`] is a target whose templates are compiled. It renders the records of pods; each [`kind::Kind`] of
+//! records renders requests and reads answers:
 //!
 //! ```text
 //!   words --scope--> template --> request          answer --reading--> items, next page, outcome
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod filters;
 pub mod guarantees;
 pub mod items;
+pub mod kind;
 pub mod load;
 pub mod login;
 pub mod members;

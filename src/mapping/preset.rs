@@ -11,7 +11,7 @@ use super::{
     yaml,
 };
 
-/// Members of a target that are replaced whole.
+/// Members of a target, and of a kind, that are replaced whole.
 const WHOLE: [&str; 8] = ["auth", "sign", "put", "create", "update", "delete", "list", "find"];
 
 impl PresetName {
@@ -35,17 +35,40 @@ impl PresetName {
     }
 }
 
+/// What a map describes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// A target, or one of its kinds.
+    Records,
+    Kinds,
+    Other,
+}
+
+impl Level {
+    fn of_member(self, name: &str) -> Self {
+        match self {
+            Self::Records if name == "kinds" => Self::Kinds,
+            Self::Kinds => Self::Records,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The target on top of its preset. A target without a preset is returned without its `null` members.
 pub fn expand(target: Tree, preset: Option<PresetName>) -> Result<Tree, Vec<Error>> {
     let Some((preset, text)) = preset.and_then(|preset| Some((preset, preset.text()?))) else {
-        return Ok(merge(None, target, true));
+        return Ok(merge(None, target, Level::Records));
     };
     let base = yaml::parse(&Source::new(&format!("preset {}", preset.name()), text))?;
-    Ok(merge(Some(base), target, true))
+    Ok(merged(base, target))
 }
 
-/// `top` says that the trees are targets.
-fn merge(base: Option<Tree>, over: Tree, top: bool) -> Tree {
+/// `over` on top of `base`.
+pub(super) fn merged(base: Tree, over: Tree) -> Tree {
+    merge(Some(base), over, Level::Records)
+}
+
+fn merge(base: Option<Tree>, over: Tree, level: Level) -> Tree {
     let Node::Map(overrides) = over.node else { return over };
     let mut entries = match base.map(|base| base.node) {
         Some(Node::Map(entries)) => entries,
@@ -57,9 +80,9 @@ fn merge(base: Option<Tree>, over: Tree, top: bool) -> Tree {
             before.map(|at| entries.remove(at));
             continue;
         }
-        let whole = top && WHOLE.contains(&key.text.as_str());
+        let whole = level == Level::Records && WHOLE.contains(&key.text.as_str());
         let base = before.map(|at| entries[at].1.clone());
-        let value = if whole { value } else { merge(base, value, false) };
+        let value = if whole { value } else { merge(base, value, level.of_member(&key.text)) };
         match before {
             Some(at) => entries[at] = (key, value),
             None => entries.push((key, value)),

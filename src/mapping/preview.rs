@@ -2,9 +2,10 @@
 //!
 //! What only a registry knows is made up: `remote` is `REMOTE`, `seen` is `SEEN`, and kept values of `prepare` are `1`.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::{
+    kind::Kind,
     notices::NoticeWords,
     request::RenderedRequest,
     scope::Scope,
@@ -13,7 +14,7 @@ use super::{
         auth::AuthSpec,
         sign::{SignSpec, WEBHOOK_HEADERS},
     },
-    target::{RenderedRecord, Target, TermWords},
+    target::{PodRecord, RecordState, RenderedRecord, Target, TermWords},
     template::RenderError,
     writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
 };
@@ -32,21 +33,17 @@ pub struct RequestPreview {
     pub request: Result<RenderedRequest, RenderError>,
 }
 
-/// The record of one pod, and its requests.
+/// One record of a pod, and its requests.
 #[derive(Debug)]
 pub struct RecordPreview {
+    /// The name of its kind, if the target has `kinds`.
+    pub kind: Option<String>,
     pub record: RenderedRecord,
     pub requests: Vec<RequestPreview>,
 }
 
 impl Target {
-    /// The words of a term in which every step of `prepare` kept made-up values.
-    pub fn preview_term(&self) -> TermWords {
-        let kept = self.prepare.iter().map(|step| (step.name.clone(), step.sample()));
-        self.term(1, &Json::Object(kept.collect::<Map<_, _>>()))
-    }
-
-    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of `list`.
+    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of each list.
     pub fn preview_requests(&self, term: &TermWords) -> Vec<RequestPreview> {
         let mut previews = Vec::new();
         for step in &self.prepare {
@@ -61,33 +58,61 @@ impl Target {
             let request = request.render(&self.notice_scope(term, &words), None).map(|request| request.about(CHANGE));
             previews.push(RequestPreview { name: name.to_owned(), request });
         }
+        previews.extend(self.kinds.iter().filter_map(|kind| kind.preview_list(term)));
+        previews
+    }
+
+    /// The records of one pod, with their requests. `None` if `select` excludes it.
+    ///
+    /// # Errors
+    /// It is not known which records the pod has, or its only record cannot be rendered.
+    pub fn preview_records(
+        &self,
+        record: &Record,
+        term: &TermWords,
+    ) -> Result<Option<Vec<RecordPreview>>, RenderError> {
+        let assigned = |kind: usize, _: &_| self.kinds.get(kind)?.sample_remote();
+        let Some(records) = self.records(record, term, &assigned)? else { return Ok(None) };
+        let preview = |record: PodRecord| {
+            let kind = &self.kinds[record.kind];
+            match record.state {
+                RecordState::Rendered(record) => Some(Ok(kind.preview(record, term))),
+                RecordState::Failed(error) => Some(Err(error)),
+                // What the registry assigns is made up.
+                RecordState::Waits => None,
+            }
+        };
+        records.into_iter().filter_map(preview).collect::<Result<Vec<_>, _>>().map(Some)
+    }
+}
+
+impl Kind {
+    /// The name of a member of this kind, as it stands in the file.
+    fn member(&self, name: &str) -> String {
+        self.name().map_or_else(|| name.to_owned(), |kind| format!("{kind} {name}"))
+    }
+
+    fn preview_list(&self, term: &TermWords) -> Option<RequestPreview> {
         let first_page = match self.read_list(term) {
-            Ok(None) => return previews,
-            Ok(Some(mut reader)) => reader.request(),
+            Ok(reader) => reader?.request(),
             Err(error) => Err(error.into()),
         };
         let request = match first_page {
             Ok(Some(request)) => Ok(request),
             Err(super::paging::Error::Render(error)) => Err(error),
             // The first page is neither a repetition nor one too many.
-            Ok(None) | Err(_) => return previews,
+            Ok(None) | Err(_) => return None,
         };
-        previews.push(RequestPreview { name: "list".to_owned(), request });
-        previews
+        Some(RequestPreview { name: self.member("list"), request })
     }
 
-    /// The requests for one pod. `None` if `select` excludes it.
-    ///
-    /// # Errors
-    /// The record cannot be rendered.
-    pub fn preview_record(&self, record: &Record, term: &TermWords) -> Result<Option<RecordPreview>, RenderError> {
-        let Some(record) = self.render(record, term)? else { return Ok(None) };
-        let put = change(ChangeKind::Put);
+    fn preview(&self, record: RenderedRecord, term: &TermWords) -> RecordPreview {
+        let (put, held) = (change(ChangeKind::Put), self.sample_held());
         let (first, later) =
-            (self.write_scope(&record, &Held::default(), &put), self.write_scope(&record, &self.held(), &put));
+            (self.write_scope(&record, &Held::default(), &put), self.write_scope(&record, &held, &put));
         let mut previews = Vec::new();
         let writes = |request: Result<RenderedRequest, _>| request.map(|request| request.about(CHANGE));
-        let mut add = |name: &str, request| previews.push(RequestPreview { name: name.to_owned(), request });
+        let mut add = |name: &str, request| previews.push(RequestPreview { name: self.member(name), request });
         match &self.writes {
             Writes::Put(put) => add("put", writes(put.request.render(&first, Some(&record.body)))),
             Writes::CreateUpdate { create, update } => {
@@ -97,15 +122,15 @@ impl Target {
             Writes::Batches | Writes::Nothing => {}
         }
         if let Some(find) = &self.find {
-            add("find", find.request.render(&self.find_scope(term, &record.id, &self.held()), None));
+            add("find", find.request.render(&self.find_scope(term, &record.id, &held), None));
         }
         let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
-        let delete = self.delete_scope(term, &record.id, &self.held(), &change(ChangeKind::Delete), &removal);
+        let delete = self.delete_scope(term, &record.id, &held, &change(ChangeKind::Delete), &removal);
         if let Some(request) = &self.delete {
             add("delete", writes(request.render(&delete, None)));
         }
         previews.extend(self.preview_batches(term, &later, &delete));
-        Ok(Some(RecordPreview { record, requests: previews }))
+        RecordPreview { kind: self.name().map(str::to_owned), record, requests: previews }
     }
 
     fn preview_batches(&self, term: &TermWords, put: &Scope, delete: &Scope) -> Vec<RequestPreview> {
@@ -116,18 +141,10 @@ impl Target {
             for (kind, operations) in puts.into_iter().chain(deletes) {
                 let request = operations.and_then(|operations| batch.render(term.scope(), operations));
                 let request = request.map(|request| request.about(CHANGE));
-                previews.push(RequestPreview { name: format!("batch {number} {kind}"), request });
+                previews.push(RequestPreview { name: self.member(&format!("batch {number} {kind}")), request });
             }
         }
         previews
-    }
-
-    /// What a registry might say about a record.
-    fn held(&self) -> Held {
-        let remote = self.item().and_then(super::items::ItemReading::sample_remote);
-        let seen = self.item().and_then(super::items::ItemReading::sample_seen);
-        let or_text = |made_up: Option<Json>, text: &str| Some(made_up.unwrap_or_else(|| Json::from(text)));
-        Held { remote: or_text(remote, "REMOTE"), seen: or_text(seen, "SEEN") }
     }
 }
 
@@ -207,9 +224,10 @@ mod tests {
         let spec = &loaded.targets[0].spec;
         let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let target = Target::compile(spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let term = target.preview_term();
-        let record = target.preview_record(&samples::all("c", "c", "o")[0], &term).unwrap().unwrap();
-        let all = target.preview_requests(&term).into_iter().chain(record.requests);
+        let term = target.sample_term();
+        let records = target.preview_records(&samples::all("c", "c", "o")[0], &term).unwrap().unwrap();
+        let all = target.preview_requests(&term).into_iter();
+        let all = all.chain(records.into_iter().flat_map(|record| record.requests));
         all.map(|preview| {
             let request = with_hidden_secrets(preview.request.unwrap(), &spec.connection);
             let headers: String = request.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();

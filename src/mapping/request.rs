@@ -264,7 +264,7 @@ fn default_method(purpose: RequestPurpose) -> &'static str {
 }
 
 fn path(spec: &RequestSpec, position: Position, compiler: &mut Compiler<'_>) -> Option<Leaf> {
-    let words = position.words().without(WordSet::of(&[Word::Omit]));
+    let words = compiler.words(position).without(WordSet::of(&[Word::Omit]));
     let text = spec.path.text.strip_prefix('/').unwrap_or(&spec.path.text);
     let leaf = compiler.text(position, words, &spec.path.place, text)?;
     for part in leaf.parts() {

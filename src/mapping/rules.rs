@@ -1,5 +1,6 @@
 //! Rules about members that belong together. They need no templates.
 
+mod kinds;
 mod memory;
 mod records;
 mod requests;

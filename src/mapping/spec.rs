@@ -17,7 +17,7 @@ use self::{
     sign::SignSpec,
     values::{
         BaseUrl, ByteSize, Count, Entries, FilePath, Flag, LabelSelectorText, NamespaceName, Period, PresetName, Rate,
-        ReadingText, TargetName, TemplateText, TemplateTree,
+        ReadingText, TargetName, TemplateText, TemplateTree, WordName,
     },
 };
 use super::members::members;
@@ -78,6 +78,39 @@ members! {
         pub exclusive: Flag = "exclusive",
         /// Things that records refer to: found or created before the first write of a term and before each resync.
         pub prepare: Vec<PrepareSpec> = "prepare",
+        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
+        /// record under the id that the pod's record would have. Default method: GET.
+        pub adopt: Option<FindSpec> = "adopt",
+        /// A request that is sent at an interval while this process leads.
+        pub keepalive: Option<KeepaliveSpec> = "keepalive",
+        /// For receivers that cannot be read: at an interval, all records are put again, between two requests.
+        pub round: Option<RoundSpec> = "round",
+        /// Several kinds of records per pod, by name. Each has its own `id`, `body` and requests.
+        pub kinds: Entries<KindSpec> = "kinds",
+        /// What one record looks like, and its requests.
+        pub only: RecordSpec = flatten,
+    }
+}
+
+members! {
+    /// One kind of records of a target that has several per pod.
+    pub struct KindSpec("a kind") {
+        /// The kind of the record that this one belongs to. That record is put first and deleted last.
+        pub of: Option<WordName> = "of",
+        /// Whether the registry removes the record together with the one that it belongs to.
+        pub cascade: Flag = "cascade",
+        /// A list, as a template that is exactly one expression: one record per element, which is the word `each`.
+        pub each: Option<TemplateText> = "each",
+        /// Whether the pod has this record, as a template that is exactly one expression.
+        pub when: Option<TemplateText> = "when",
+        /// What one record looks like, and its requests.
+        pub record: RecordSpec = flatten,
+    }
+}
+
+members! {
+    /// What one record looks like, and which requests write and read it.
+    pub struct RecordSpec("a target") {
         /// The record's id. Default: the pod's UID.
         pub id: Option<TemplateText> = "id",
         /// The record as the registry should hold it.
@@ -94,17 +127,10 @@ members! {
         pub list: Option<ListSpec> = "list",
         /// Reads one record. Default method: GET.
         pub find: Option<FindSpec> = "find",
-        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
-        /// record under the id that the pod's record would have. Default method: GET.
-        pub adopt: Option<FindSpec> = "adopt",
         /// How to read one record from `list` and `find`.
         pub item: Option<ItemSpec> = "item",
         /// Bulk requests.
         pub batch: Vec<BatchSpec> = "batch",
-        /// A request that is sent at an interval while this process leads.
-        pub keepalive: Option<KeepaliveSpec> = "keepalive",
-        /// For receivers that cannot be read: at an interval, all records are put again, between two requests.
-        pub round: Option<RoundSpec> = "round",
         /// Rules for answers; the first that matches decides. A request's own rules come first.
         pub outcome: Vec<OutcomeRule> = "outcome",
         /// A condition on every answer with status 2xx. A request's own check replaces it.
@@ -145,16 +171,23 @@ members! {
 impl RecordsSpec {
     /// All requests of the target.
     pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
-        let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
-        let finds = self.find.iter().chain(&self.adopt).map(|find| &find.request);
-        let reads = self.list.iter().map(|list| &list.request).chain(finds);
         let prepared = self.prepare.iter().flat_map(|prepare| {
             let find = prepare.find.iter().map(|find| &find.request);
             find.chain(prepare.create.iter().map(|create| &create.request))
         });
-        let batches = self.batch.iter().map(|batch| &batch.request);
         let rounds = self.round.iter().flat_map(|round| [&round.begin, &round.end]);
         let notices = self.keepalive.iter().map(|keepalive| &keepalive.request).chain(rounds);
-        writes.chain(&self.delete).chain(reads).chain(prepared).chain(batches).chain(notices)
+        let adopt = self.adopt.iter().map(|adopt| &adopt.request);
+        let of_kinds = self.kinds.iter().flat_map(|(_, kind)| kind.record.requests());
+        prepared.chain(adopt).chain(notices).chain(self.only.requests()).chain(of_kinds)
+    }
+}
+
+impl RecordSpec {
+    fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
+        let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
+        let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
+        let batches = self.batch.iter().map(|batch| &batch.request);
+        writes.chain(&self.delete).chain(reads).chain(batches)
     }
 }

@@ -1,28 +1,20 @@
-//! A target whose templates are compiled. It renders records and requests, and reads answers.
-
-use std::sync::Arc;
+//! A target whose templates are compiled. It renders the records of pods; its [kinds](Kind) render requests and read
+//! answers.
 
 use minijinja::Value;
 use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
-use self::facts::WriteFacts;
 use super::{
-    answer::Answer,
-    batch::BatchRequest,
-    items::{FindRequest, ItemReading, RegistryItem},
+    kind::{Kind, facts},
     notices::TargetNotices,
-    paging::{ListReader, ListRequest},
     place, record_words,
-    request::RequestTemplate,
     scope::Scope,
     selector::LabelSelector,
     spec::TargetSpec,
-    template::{Leaf, RenderError, Template},
+    template::{Leaf, RenderError},
     values,
     words::{Word, WordSet},
-    writes::{ChangeWords, Held, PrepareStep, RemovalWords, Writes},
+    writes::PrepareStep,
 };
 use crate::model::{
     canonical,
@@ -33,12 +25,11 @@ use crate::model::{
 };
 
 mod compile;
-mod facts;
 mod one_record;
+mod records;
 mod trial;
 
-/// Bytes of an id. Ids of records whose id is not a pod's UID are kept in memory.
-const ID_BYTES: usize = 1_024;
+pub use records::{Assigned, PodRecord, RecordState};
 
 /// A compiled target.
 #[derive(Debug)]
@@ -47,28 +38,15 @@ pub struct Target {
     /// The words that never change: `cluster owner mark omit`.
     base: Scope,
     mark: String,
-    /// Whether no other writer uses the ids and the collection of this target.
-    pub exclusive: bool,
     /// Whether a file remembers the records.
     pub remembers: bool,
     select: Selection,
-    /// `None`: the pod's UID.
-    id: Option<Leaf>,
-    body: Option<Arc<Template>>,
-    pub writes: Writes,
-    pub delete: Option<RequestTemplate>,
-    pub find: Option<FindRequest>,
-    /// Finds what may be taken over for a pod. `None`: `find` does.
-    pub adopt: Option<FindRequest>,
-    list: Option<ListRequest>,
-    item: Option<ItemReading>,
-    pub batches: Vec<BatchRequest>,
     pub prepare: Vec<PrepareStep>,
     pub notices: TargetNotices,
-    facts: WriteFacts,
+    /// Each kind stands behind the one that it belongs to. There is at least one.
+    pub kinds: Vec<Kind>,
     /// The words of the record that templates use.
     needed: WordSet,
-    pages: u32,
 }
 
 /// Which pods have a record.
@@ -81,7 +59,7 @@ struct Selection {
 
 /// The words of a term, for everything that is sent or read in it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TermWords(Scope);
+pub struct TermWords(pub(super) Scope);
 
 impl TermWords {
     /// For judging and reading answers.
@@ -93,6 +71,8 @@ impl TermWords {
 /// A record as the registry should hold it.
 #[derive(Clone, Debug)]
 pub struct RenderedRecord {
+    /// The position of its kind among those of the target.
+    pub kind: usize,
     /// The record's key in the ledger.
     pub key: Uid,
     pub id: String,
@@ -103,7 +83,7 @@ pub struct RenderedRecord {
     /// The first half of the digest of `body`, without texts that are `{{ mark }}` or `{{ digest }}` alone. `None` if
     /// nothing uses it.
     pub digest: Option<Fingerprint>,
-    scope: Scope,
+    pub(super) scope: Scope,
 }
 
 impl Target {
@@ -114,7 +94,9 @@ impl Target {
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let mut target = compile::target(spec, owner)?;
         let errors = trial::try_samples(&target, owner);
-        target.facts = facts::of(&target, owner);
+        for index in 0..target.kinds.len() {
+            target.kinds[index].facts = facts::of(&target, &target.kinds[index], owner);
+        }
         if errors.is_empty() { Ok(target) } else { Err(errors) }
     }
 
@@ -134,45 +116,35 @@ impl Target {
         &self.mark
     }
 
-    /// Whether records show whose they are.
-    pub fn reads_mark(&self) -> bool {
-        self.item.as_ref().is_some_and(ItemReading::reads_mark)
-    }
-
-    /// Whether a write may replace the record of another writer, unless that record was read before.
-    pub fn replaces_unread(&self) -> bool {
-        let puts = matches!(self.writes, Writes::Put(_)) || self.batches.iter().any(BatchRequest::puts);
-        puts && !self.exclusive && !self.facts.compares
-    }
-
-    /// Whether a record that is not known may be another writer's, so that it is looked up before it is written. That
-    /// shows nothing if its mark is not read.
-    pub fn may_meet_others(&self) -> bool {
-        let creates = matches!(self.writes, Writes::CreateUpdate { .. });
-        (self.replaces_unread() && self.reads_mark()) || (creates && !self.exclusive && !self.id_is_uid())
-    }
-
-    /// Whether each way to write a record names the order of changes.
-    pub fn orders_writes(&self) -> bool {
-        self.facts.orders
-    }
-
-    /// Whether the id is the pod's UID, so that no two pods share a record.
-    pub fn id_is_uid(&self) -> bool {
-        self.id.is_none()
+    /// Whether the key of each record is the UID of its pod, so that no two pods share a record and no pod has several.
+    pub fn keys_are_uids(&self) -> bool {
+        self.kinds.iter().all(Kind::key_is_id)
     }
 
     /// Whether records cannot be rendered before the steps of `prepare` are done.
     pub fn needs_prepared(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.uses().words.has(Word::Prepared))
+        self.kinds.iter().any(Kind::needs_prepared)
     }
 
-    pub fn list(&self) -> Option<&ListRequest> {
-        self.list.as_ref()
+    /// Whether the registry can list all records.
+    pub fn lists(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.list().is_some())
     }
 
-    pub fn item(&self) -> Option<&ItemReading> {
-        self.item.as_ref()
+    /// Whether no other writer uses the ids and the collection of the target.
+    pub fn is_exclusive(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.exclusive)
+    }
+
+    /// Whether the file has `kinds`, so that a pod may have several records.
+    pub fn has_kinds(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.name().is_some())
+    }
+
+    /// Whether records of a kind use what the registry assigns to records of another kind, which they belong to.
+    pub fn refers_to(&self, kind: &Kind, above: &Kind) -> bool {
+        let parents = std::iter::successors(kind.parent, |parent| self.kinds.get(*parent)?.parent);
+        kind.refers_to_parent() && parents.into_iter().any(|parent| parent == above.index())
     }
 
     /// The words of a term. `prepared` is a map with one member per step of `prepare` that is done.
@@ -181,30 +153,10 @@ impl Target {
         TermWords(self.base.with(words))
     }
 
-    /// Renders the record of a pod. `None` if `select` excludes the pod.
-    ///
-    /// # Errors
-    /// A template cannot be rendered. The registered record stays as it is.
-    pub fn render(&self, record: &Record, term: &TermWords) -> Result<Option<RenderedRecord>, RenderError> {
-        if !self.select.may_select(record) {
-            return Ok(None);
-        }
-        let scope = term.0.with(record_words::values(record, self.needed));
-        if let Some(when) = &self.select.when
-            && !when.is_true(&scope)?
-        {
-            return Ok(None);
-        }
-        let (id, key) = self.identify(record, &scope)?;
-        let scope = scope.with(vec![(Word::Id, Value::from(id.as_str()))]);
-        self.body(scope, id, key).map(Some)
-    }
-
-    /// The key that the record of a pod would have if `select` selected the pod. None if it cannot be made.
-    pub fn key_of_record(&self, record: &Record, term: &TermWords) -> Option<Uid> {
-        let Some(_) = &self.id else { return Some(Uid::from(record.pod.uid.as_str())) };
-        let scope = term.0.with(record_words::values(record, self.needed));
-        self.identify(record, &scope).ok().map(|(_, key)| key)
+    /// The words of a term in which every step of `prepare` kept made-up values.
+    pub fn sample_term(&self) -> TermWords {
+        let kept = self.prepare.iter().map(|step| (step.name.clone(), step.sample()));
+        self.term(1, &Json::Object(kept.collect()))
     }
 
     /// Whether the namespaces and labels of `select` select a pod, whatever its condition says.
@@ -212,114 +164,24 @@ impl Target {
         self.select.may_select(record)
     }
 
-    fn identify(&self, record: &Record, scope: &Scope) -> Result<(String, Uid), RenderError> {
-        let Some(leaf) = &self.id else {
-            return Ok((record.pod.uid.clone(), Uid::from(record.pod.uid.as_str())));
-        };
-        let id = leaf.text(scope)?.unwrap_or_default();
-        if id.is_empty() || id.len() > ID_BYTES {
-            let what = format!("the id {:?} is empty or longer than {ID_BYTES} bytes", values::shorten(&id, 60));
-            return Err(leaf.error(values::Error::Evaluation(what)));
-        }
-        let key = key_of(&id);
-        Ok((id, key))
-    }
-
-    fn body(&self, scope: Scope, id: String, key: Uid) -> Result<RenderedRecord, RenderError> {
-        let Some(template) = &self.body else {
-            let fingerprint = Fingerprint::default();
-            let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
-            return Ok(RenderedRecord { key, id, body: Json::Null, fingerprint, digest: Some(fingerprint), scope });
-        };
-        if !self.compares_bodies() {
-            let (body, digest, scope) = digested(template, &scope)?;
-            return Ok(RenderedRecord { key, id, body, fingerprint: digest, digest: Some(digest), scope });
-        }
-        let (body, digest, scope) = if self.needed.has(Word::Digest) {
-            let (body, digest, scope) = digested(template, &scope)?;
-            (body, Some(digest), scope)
-        } else {
-            (template.render(&scope)?.unwrap_or_default(), None, scope)
-        };
-        let fingerprint = fingerprint(&self.view(&body));
-        Ok(RenderedRecord { key, id, body, fingerprint, digest, scope })
-    }
-
-    fn compares_bodies(&self) -> bool {
-        self.item.as_ref().is_some_and(ItemReading::reads_body)
-    }
-
-    /// What is compared of a body, if `item.body` is read.
-    pub fn view(&self, body: &Json) -> Json {
-        let (Some(template), Some(item)) = (&self.body, &self.item) else { return Json::Null };
-        template.view(&item.part_of_body(body))
-    }
-
-    /// The key of a record whose id a registry returns.
-    pub fn key(&self, id: &str) -> Uid {
-        if self.id_is_uid() { Uid::from(id) } else { key_of(id) }
-    }
-
-    /// The words of a request that writes the record.
-    pub fn write_scope(&self, record: &RenderedRecord, held: &Held, change: &ChangeWords) -> Scope {
-        let mut words = held.words();
-        words.push((Word::Change, change.value()));
-        if self.needed.has(Word::Body) {
-            words.push((Word::Body, values::of_json(&record.body)));
-        }
-        record.scope.with(words)
-    }
-
-    /// The words of a request that deletes a record.
-    pub fn delete_scope(
-        &self,
-        term: &TermWords,
-        id: &str,
-        held: &Held,
-        change: &ChangeWords,
-        removal: &RemovalWords,
-    ) -> Scope {
-        let mut words = held.words();
-        words.push((Word::Id, Value::from(id)));
-        words.push((Word::Change, change.value()));
-        words.push((Word::Removal, removal.value()));
-        term.0.with(words)
-    }
-
-    /// The words of a request that finds a record.
-    pub fn find_scope(&self, term: &TermWords, id: &str, held: &Held) -> Scope {
-        let mut words = held.words();
-        words.push((Word::Id, Value::from(id)));
-        term.0.with(words)
-    }
-
-    /// The words of a request that finds the record of others for a pod.
-    pub fn adopt_scope(&self, record: &RenderedRecord) -> Scope {
-        match self.needed.has(Word::Body) {
-            true => record.scope.with(vec![(Word::Body, values::of_json(&record.body))]),
-            false => record.scope.clone(),
-        }
-    }
-
-    /// The owner mark of a record, whose ever it is.
-    pub fn read_mark(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<String> {
-        self.item.as_ref().and_then(|reading| reading.mark_of(item, answer, &term.0))
-    }
-
-    /// Begins to read all records. `None` if the registry cannot list them.
+    /// Whether `select` selects a pod.
     ///
     /// # Errors
-    /// The first page cannot be rendered.
-    pub fn read_list(&self, term: &TermWords) -> Result<Option<ListReader<'_>>, RenderError> {
-        match (&self.list, &self.item) {
-            (Some(list), Some(item)) => list.read(item, &self.mark, &term.0, self.pages).map(Some),
-            _ => Ok(None),
-        }
+    /// Its condition cannot be evaluated.
+    pub fn selects(&self, record: &Record, term: &TermWords) -> Result<bool, RenderError> {
+        self.selected(record, term).map(|scope| scope.is_some())
     }
 
-    /// Reads a record that `find` returned. `None` if the target has no `item`.
-    pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<RegistryItem> {
-        self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark))
+    /// The words of a pod that `select` selects.
+    fn selected(&self, record: &Record, term: &TermWords) -> Result<Option<Scope>, RenderError> {
+        if !self.select.may_select(record) {
+            return Ok(None);
+        }
+        let scope = term.0.with(record_words::values(record, self.needed));
+        match &self.select.when {
+            Some(when) if !when.is_true(&scope)? => Ok(None),
+            _ => Ok(Some(scope)),
+        }
     }
 }
 
@@ -331,28 +193,9 @@ impl Selection {
     }
 }
 
-/// Renders a body in two steps: with zeros as the digest, and then with the digest of that. Returns also the digest, and
-/// the scope that has it.
-fn digested(template: &Template, scope: &Scope) -> Result<(Json, Fingerprint, Scope), RenderError> {
-    let with = |digest: Fingerprint| scope.with(vec![(Word::Digest, Value::from(digest.hex()))]);
-    let mut body = template.render_digested(&with(Fingerprint::default()))?.unwrap_or_default();
-    let digest = fingerprint(&body);
-    let scope = with(digest);
-    template.fill(&mut body, &scope)?;
-    Ok((body, digest, scope))
-}
-
 /// The first half of the digest of a body. RFC 8785 has a form for every JSON value.
 pub fn fingerprint(body: &Json) -> Fingerprint {
     Digest::of_canonical(&canonical::to_vec(body).unwrap_or_default()).fingerprint()
-}
-
-/// A UUID made of the first 128 bits of SHA-256 of the id, because the ledger keeps UUIDs in 16 bytes.
-fn key_of(id: &str) -> Uid {
-    let hash = Sha256::digest(id.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    Uid::from(Uuid::from_bytes(bytes).hyphenated().to_string())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use minijinja::{Value, value::ValueKind};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    check::Uses,
+    check::{KindAbove, Uses},
     engine::Compiled,
     place::{self, Place},
     reading::text_of,
@@ -388,7 +388,22 @@ pub(super) struct Compiler<'a> {
     pub(super) variables: &'a [String],
     /// The names of `prepare`, with the words that each keeps.
     pub(super) prepared: &'a [(String, Vec<String>)],
+    pub(super) kind: KindWords<'a>,
     pub(super) errors: &'a mut Vec<place::Error>,
+}
+
+/// What the templates of one kind of records may use.
+#[derive(Clone, Copy)]
+pub(super) struct KindWords<'a> {
+    /// Words that other kinds have.
+    pub(super) lacking: WordSet,
+    /// The kinds of the records that this one belongs to.
+    pub(super) above: &'a [KindAbove],
+}
+
+impl KindWords<'_> {
+    /// For templates that are not those of a kind.
+    pub(super) const NONE: Self = Self { lacking: WordSet::OF_KINDS, above: &[] };
 }
 
 fn literals(json: &Json, found: &mut Vec<(String, String)>) {

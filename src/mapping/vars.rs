@@ -8,7 +8,7 @@ use super::{
     place,
     scope::Scope,
     spec::values::{Entries, TemplateTree},
-    template::{Compiler, RenderError, Template},
+    template::{Compiler, KindWords, RenderError, Template},
     tree::{Key, Node, Tree},
     words::{Position, WordSet},
 };
@@ -39,7 +39,9 @@ impl Vars {
                 return vars;
             };
             let (key, tree) = left.remove(ready);
-            let mut compiler = Compiler { vars: &vars, variables: &all, prepared, errors };
+            // Whether a kind has `each` is checked where the variable is used.
+            let kind = KindWords { lacking: WordSet::NONE, above: &[] };
+            let mut compiler = Compiler { vars: &vars, variables: &all, prepared, kind, errors };
             // A wrong variable exists, so that only one error is reported.
             let template = compiler.tree(Position::Vars, tree).unwrap_or(Template::Constant(false.into()));
             vars.add(key, template);

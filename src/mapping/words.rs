@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `mark` | `cluster owner` |
 //! | `select.when`, `id` | the record, `cluster owner mark vars` |
+//! | `each`, `when` of a kind | those of `id` |
 //! | `body` | the record, `cluster owner id mark digest prepared vars omit` |
 //! | `put`, `create`, `update`, `put` of a batch | those of `body`, `body remote seen change term` |
 //! | `delete`, `delete` of a batch | `id remote seen mark owner cluster term change removal prepared vars omit` |
@@ -14,6 +15,8 @@
 //! | `prepare` | `mark owner cluster term prepared vars omit` |
 //! | `keepalive`, `round` | the same, and `change` |
 //! | readings and conditions on answers | `answer item header status text page mark owner cluster term prepared vars` |
+//!
+//! A kind with `each` has the word `each` wherever the record is, and one with `of` has the word `of` wherever `body` is.
 
 use std::fmt;
 
@@ -27,12 +30,16 @@ pub enum Word {
     Cluster,
     Containers,
     Digest,
+    /// The element of a kind's `each`.
+    Each,
     Header,
     Id,
     /// The element of `$each`.
     It,
     Item,
     Mark,
+    /// The records that a record belongs to, by kind.
+    Of,
     Omit,
     Operations,
     Owner,
@@ -59,24 +66,26 @@ pub enum Word {
 }
 
 use self::Word::{
-    Answer, Body, Change, Cluster, Containers, Digest, Header, Id, It, Item, Mark, Omit, Operations, Owner, Page,
-    Placement, Pod, Prepared, Remote, Removal, Root, Secret, Seen, ServiceAccount, State, Status, Term, Text, Times,
-    Truncated, Vars, Workload,
+    Answer, Body, Change, Cluster, Containers, Digest, Each, Header, Id, It, Item, Mark, Of, Omit, Operations, Owner,
+    Page, Placement, Pod, Prepared, Remote, Removal, Root, Secret, Seen, ServiceAccount, State, Status, Term, Text,
+    Times, Truncated, Vars, Workload,
 };
 
 impl Word {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Answer,
         Body,
         Change,
         Cluster,
         Containers,
         Digest,
+        Each,
         Header,
         Id,
         It,
         Item,
         Mark,
+        Of,
         Omit,
         Operations,
         Owner,
@@ -109,11 +118,13 @@ impl Word {
             "cluster" => Cluster,
             "containers" => Containers,
             "digest" => Digest,
+            "each" => Each,
             "header" => Header,
             "id" => Id,
             "it" => It,
             "item" => Item,
             "mark" => Mark,
+            "of" => Of,
             "omit" => Omit,
             "operations" => Operations,
             "owner" => Owner,
@@ -147,11 +158,13 @@ impl Word {
             Cluster => "cluster",
             Containers => "containers",
             Digest => "digest",
+            Each => "each",
             Header => "header",
             Id => "id",
             It => "it",
             Item => "item",
             Mark => "mark",
+            Of => "of",
             Omit => "omit",
             Operations => "operations",
             Owner => "owner",
@@ -179,7 +192,7 @@ impl Word {
 
 /// A set of words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WordSet(u32);
+pub struct WordSet(u64);
 
 impl WordSet {
     pub const NONE: Self = Self(0);
@@ -200,12 +213,15 @@ impl WordSet {
     /// The words that a record's members do not change.
     pub const IDENTITY: Self = Self::of(&[Digest, Mark]);
     /// The words whose values are unknown when the file is loaded.
-    pub const UNKNOWN: Self = Self::of(&[Answer, Header, Item, Operations, Page, Prepared, Remote, Secret, Seen, Text]);
+    pub const UNKNOWN: Self =
+        Self::of(&[Answer, Header, Item, Of, Operations, Page, Prepared, Remote, Secret, Seen, Text]);
+    /// The words that only some kinds have.
+    pub const OF_KINDS: Self = Self::of(&[Each, Of]);
 
     pub const fn of(words: &[Word]) -> Self {
         let (mut bits, mut at) = (0, 0);
         while at < words.len() {
-            bits |= 1 << words[at] as u32;
+            bits |= 1 << words[at] as u64;
             at += 1;
         }
         Self(bits)
@@ -249,6 +265,10 @@ impl fmt::Display for WordSet {
 pub enum Position {
     Mark,
     When,
+    /// `each` of a kind.
+    KindEach,
+    /// `when` of a kind.
+    KindWhen,
     Id,
     Body,
     /// `put`, `create`, `update`, and `put` of a batch.
@@ -278,12 +298,13 @@ impl Position {
     pub fn words(self) -> WordSet {
         const TERM: WordSet = WordSet::of(&[Mark, Owner, Cluster, Term, Prepared, Vars]);
         const OMIT: WordSet = WordSet::of(&[Omit]);
-        const BODY: WordSet = WordSet::RECORD.and(WordSet::of(&[Id, Mark, Digest, Prepared, Vars, Omit]));
+        const BODY: WordSet = WordSet::RECORD.and(WordSet::of(&[Each, Id, Mark, Digest, Of, Prepared, Vars, Omit]));
         const FIND: WordSet = TERM.and(WordSet::of(&[Id, Remote, Seen, Omit]));
         const ANSWER: WordSet = TERM.and(WordSet::of(&[Answer, Header, Status, Text]));
         match self {
             Self::Mark => WordSet::of(&[Cluster, Owner]),
-            Self::When | Self::Id => WordSet::RECORD.and(WordSet::of(&[Mark, Vars])),
+            Self::When => WordSet::RECORD.and(WordSet::of(&[Mark, Vars])),
+            Self::KindEach | Self::KindWhen | Self::Id => WordSet::RECORD.and(WordSet::of(&[Each, Mark, Vars])),
             Self::Body => BODY,
             Self::Write => BODY.and(WordSet::of(&[Body, Remote, Seen, Change, Term])),
             Self::Delete => FIND.and(WordSet::of(&[Change, Removal])),
@@ -297,7 +318,7 @@ impl Position {
             Self::Item => ANSWER.and(WordSet::of(&[Item])),
             Self::Next => ANSWER.and(WordSet::of(&[Page])),
             Self::FirstPage => TERM,
-            Self::Vars => WordSet(u32::MAX).without(WordSet::of(&[Omit, It, Secret])),
+            Self::Vars => WordSet(u64::MAX).without(WordSet::of(&[Omit, It, Of, Secret])),
             Self::Login => WordSet::of(&[Cluster, Owner, Secret]),
         }
     }
@@ -307,6 +328,8 @@ impl Position {
         match self {
             Self::Mark => "`mark`",
             Self::When => "`select.when`",
+            Self::KindEach => "`each`",
+            Self::KindWhen => "`when`",
             Self::Id => "`id`",
             Self::Body => "`body`",
             Self::Write => "a request that writes",
@@ -329,9 +352,18 @@ impl Position {
     /// Why the position lacks the word, if the reason is not obvious.
     pub fn reason_against(self, word: Word) -> &'static str {
         match (self, word) {
-            (Self::Delete | Self::Find, word) if WordSet::RECORD.has(word) => ": the pod is gone when it is sent",
+            (Self::Delete | Self::Find, word) if WordSet::RECORD.and(WordSet::OF_KINDS).has(word) => {
+                ": the pod is gone when it is sent"
+            }
             (Self::Body, Change | Term | Seen) => ": it changes by itself, so every record would be written again",
-            (Self::Id | Self::When, Prepared) => ": it is not known when the pod is read",
+            (Self::Id | Self::When | Self::KindEach | Self::KindWhen, Prepared | Of) => {
+                ": it is not known when the pod is read"
+            }
+            (Self::Vars, Of) => ": use it where the variable is used",
+            (Self::KindEach | Self::KindWhen | Self::Id | Self::Body | Self::Write, Each) => {
+                ": neither this kind nor one that it belongs to has `each`"
+            }
+            (Self::Body | Self::Write, Of) => ": this record belongs to no other, because there is no `of`",
             _ => "",
         }
     }

@@ -12,6 +12,7 @@ pub mod failing_resync;
 pub mod freshness;
 pub mod ledger;
 pub mod notices;
+pub mod order;
 pub mod outcome;
 pub mod pace;
 pub mod paging;

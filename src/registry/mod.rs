@@ -93,6 +93,8 @@ pub struct RenderFailure {
 pub enum Projection {
     /// The pod has this record.
     Record { key: Uid, fingerprint: Fingerprint },
+    /// The pod has these records, each behind its parent.
+    Records(Vec<DesiredRecord>),
     /// The settings of the registry do not select the pod.
     NotSelected(Excluded),
     /// The pod could not be read. Its record stays as it is.
@@ -101,16 +103,66 @@ pub enum Projection {
     Failed { cause: String },
 }
 
+/// One of several records of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredRecord {
+    pub key: Uid,
+    pub state: DesiredState,
+    /// The record that it belongs to.
+    pub parent: Option<ParentRecord>,
+}
+
+/// Whether a record can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DesiredState {
+    Made(Fingerprint),
+    /// Not before the registry holds a record that it refers to. Until then it stays as it is.
+    Waits,
+    /// It stays as it is.
+    Failed {
+        cause: String,
+    },
+}
+
+/// The record that another one belongs to: it is put before that one, and deleted after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentRecord {
+    pub key: Uid,
+    /// Whether the registry removes the other one together with it.
+    pub cascade: bool,
+}
+
 /// A pod that the settings of a registry do not select.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excluded {
-    /// The key of the record that it would have. None if that cannot be made.
-    pub key: Option<Uid>,
+    /// The keys of the records that it would have. Empty if they cannot be made.
+    pub keys: Vec<Uid>,
     /// Whether its namespace or a label excludes it. These hardly change, so the settings probably did.
     pub by_scope: bool,
 }
 
+impl DesiredState {
+    fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed { cause } => Some(cause),
+            Self::Made(_) | Self::Waits => None,
+        }
+    }
+}
+
 impl Projection {
+    /// The records of the pod that cannot be made, and why. Without a key, none of them can.
+    pub fn failures(&self) -> impl Iterator<Item = (Option<&Uid>, &str)> {
+        let (all, records) = match self {
+            Self::Failed { cause } => (Some((None, cause.as_str())), &[][..]),
+            Self::Records(records) => (None, &records[..]),
+            Self::Record { .. } | Self::NotSelected(_) | Self::Unreadable => (None, &[][..]),
+        };
+        let single =
+            records.iter().filter_map(|record: &DesiredRecord| Some((Some(&record.key), record.state.failure()?)));
+        all.into_iter().chain(single)
+    }
+
     /// The pod's UID and the fingerprint of its record.
     pub fn identity(pod: &Pod) -> Self {
         match pod.shown() {
@@ -198,6 +250,17 @@ pub trait Registry: Send + Sync + 'static {
     /// How this registry sees a pod.
     fn project(&self, pod: &Pod) -> Projection {
         Projection::identity(pod)
+    }
+
+    /// Records that other records refer to, and that are new in the registry, gone from it, or have been assigned something
+    /// else since the last call. The pods that have these records are projected again.
+    fn take_moved(&self) -> Vec<Uid> {
+        Vec::new()
+    }
+
+    /// The registry removed this record together with its parent.
+    fn removed(&self, key: &Uid) {
+        let _ = key;
     }
 
     /// The id that people know a record by, if it is known and is not the key. `pod` is the pod that has the record, if

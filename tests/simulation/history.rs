@@ -112,7 +112,12 @@ impl Stage {
         let own = CLONE_FROM..CLONE_FROM + world.setup.clone;
         world.clone.iter_mut().for_each(|clone| own.clone().for_each(|name| clone.create(name)));
         if let Some(rest) = world.setup.rest.filter(|_| world.setup.registered) {
-            target::wanted(rest, &world.cluster).values().for_each(|body| world.rest.hold(body));
+            // Parts name what was assigned to those that are held already.
+            for is_part in [false, true] {
+                let bodies = target::wanted(rest, &world.cluster, &|key| world.rest.remote_of(key));
+                let of_kind = bodies.values().filter(|body| (body["kind"] == "part") == is_part);
+                of_kind.for_each(|body| world.rest.hold(body));
+            }
         } else if world.setup.registered {
             let records = world.cluster.wanted().into_iter().zip(1..);
             world.registry.stored.records =

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     history::Play,
+    mapped::PartRecords,
     promise::Breach,
     steps::{History, Setup, Step},
 };
@@ -177,6 +178,7 @@ fn simpler_setups() -> Vec<fn(&mut Setup)> {
         |setup| setup.rest.iter_mut().for_each(|rest| rest.lag_ms = 0),
         |setup| setup.rest.iter_mut().for_each(|rest| rest.batches = false),
         |setup| setup.rest.iter_mut().for_each(|rest| rest.shares = false),
+        |setup| setup.rest.iter_mut().for_each(|rest| rest.parts = PartRecords::None),
         |setup| setup.seed = 1,
     ]
 }

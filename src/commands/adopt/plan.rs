@@ -11,7 +11,7 @@ use crate::{
         client::PodSelection,
         pods::{self, ReadPod},
     },
-    mapping::target::RenderedRecord,
+    mapping::target::{RecordState, RenderedRecord},
     model::{pod::to_record::Rule, uid::Uid},
     reconcile::outcome::Failure,
     registry::mapped::{
@@ -146,9 +146,13 @@ impl AdoptionPlan {
 
 /// The keys of our records. Empty if the registry cannot list them.
 async fn ours(reader: &TargetReader) -> Result<HashSet<Uid>, Failure> {
-    let list = reader.list().await?.unwrap_or_default();
-    let ids = list.items.into_iter().filter(|listed| !listed.item.gone).filter_map(|listed| listed.item.id);
-    Ok(ids.map(|id| reader.target().key(&id)).collect())
+    let mut ours = HashSet::new();
+    for kind in &reader.target().kinds {
+        let list = reader.list(kind).await?.unwrap_or_default();
+        let ids = list.items.into_iter().filter(|listed| !listed.item.gone).filter_map(|listed| listed.item.id);
+        ours.extend(ids.map(|id| kind.key(&id)));
+    }
+    Ok(ours)
 }
 
 /// `None` if the pod has no record.
@@ -156,15 +160,20 @@ fn wanted(reader: &TargetReader, read: ReadPod) -> Option<Result<Wanted, LeftOut
     let pod = read.pod;
     let left = |why: String| Some(Err(LeftOut { pod: pod.full_name(), why }));
     let Some(content) = &pod.content else { return left(read.undecodable.unwrap_or_default()) };
-    match reader.target().render(&content.record, reader.term()) {
-        Ok(None) => None,
-        Ok(Some(record)) => Some(Ok(Wanted {
+    // The target has no `kinds`, so there is at most one, which waits for no other.
+    let records = match reader.target().records(&content.record, reader.term(), &|_, _| None) {
+        Ok(records) => records.unwrap_or_default(),
+        Err(error) => return left(error.to_string()),
+    };
+    match records.into_iter().next()?.state {
+        RecordState::Rendered(record) => Some(Ok(Wanted {
             pod: pod.uid.clone(),
             namespace: pod.namespace.to_string(),
             name: pod.name.to_string(),
             created: content.record.times.created.clone(),
             record,
         })),
-        Err(error) => left(error.to_string()),
+        RecordState::Failed(error) => left(error.to_string()),
+        RecordState::Waits => None,
     }
 }

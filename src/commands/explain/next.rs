@@ -1,5 +1,7 @@
 //! What a registry holds of one pod, and what the controller would do.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,6 +10,8 @@ use crate::{
     mapping::{
         differences::{ValueDifference, differences, view_differences},
         items::ItemContent,
+        kind::Kind,
+        target::{RecordState, RenderedRecord},
         writes::Held,
     },
     model::{digest::Digest, moment::Moment, pod::RecordContent, uid::Uid},
@@ -23,9 +27,11 @@ use crate::{
     },
 };
 
-/// One pod in one target.
+/// One record of a pod in one target.
 #[derive(Default)]
 pub(super) struct Explained {
+    /// The name of its kind, if the target has `kinds`.
+    kind: Option<String>,
     id: Option<String>,
     /// The record that the registry should hold.
     record: Option<Value>,
@@ -35,14 +41,15 @@ pub(super) struct Explained {
     next: String,
 }
 
-pub(super) async fn explain(reader: RegistryReader, read: &ReadPod) -> Result<Explained, Failure> {
+/// The records of a pod, or one without an id that says why there is none.
+pub(super) async fn explain(reader: RegistryReader, read: &ReadPod) -> Result<Vec<Explained>, Failure> {
     let Some(content) = &read.pod.content else {
         let cause = read.undecodable.clone().unwrap_or_default();
         let next = format!("nothing: the pod cannot be read, so a registered record stays as it is: {cause}");
-        return Ok(Explained { next, ..Explained::default() });
+        return Ok(vec![Explained { next, ..Explained::default() }]);
     };
     match reader {
-        RegistryReader::V1(reader) => of_v1(&reader, read, content).await,
+        RegistryReader::V1(reader) => of_v1(&reader, read, content).await.map(|explained| vec![explained]),
         RegistryReader::Mapped(reader) => of_mapped(*reader, content).await,
     }
 }
@@ -55,14 +62,16 @@ pub(super) async fn explain_gone(reader: RegistryReader, uid: &Uid, id: Option<&
         (RegistryReader::Mapped(_), None) => Ok(explained(None, None)),
         (RegistryReader::Mapped(mut reader), Some(id)) => {
             reader.prepare().await?;
-            Ok(explained(
-                Some(id),
-                match look_up(&reader, id).await? {
-                    LookedUp::Unknown | LookedUp::Nothing => None,
+            let mut held = None;
+            for kind in &reader.target().kinds {
+                held = match look_up(&reader, kind, id).await? {
+                    LookedUp::Unknown | LookedUp::Nothing => continue,
                     LookedUp::Foreign(held) => Some(held),
                     LookedUp::Ours(item) => item.shown,
-                },
-            ))
+                };
+                break;
+            }
+            Ok(explained(Some(id), held))
         }
     }
 }
@@ -82,25 +91,50 @@ async fn of_v1(reader: &V1Reader, read: &ReadPod, content: &RecordContent) -> Re
     };
     let next = next(known, content.digest.fingerprint());
     let differences = held.as_ref().map(|held| differences(&record, held)).unwrap_or_default();
-    Ok(Explained { id, record: Some(record), held, differences, next })
+    Ok(Explained { id, record: Some(record), held, differences, next, kind: None })
 }
 
-async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<Explained, Failure> {
+async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<Vec<Explained>, Failure> {
     let missing = reader.prepare().await?;
-    let record = match reader.target().render(&content.record, reader.term()) {
-        Ok(Some(record)) => record,
-        Ok(None) => return Ok(Explained { next: not_selected(false), ..Explained::default() }),
-        Err(error) => {
-            let first =
-                if missing.is_empty() { String::new() } else { format!(" (`prepare`: {})", missing.join(", ")) };
-            let next = format!("nothing: the record cannot be rendered: {error}{first}");
-            return Ok(Explained { next, ..Explained::default() });
-        }
+    let cannot = |error: &dyn std::fmt::Display| {
+        let first = if missing.is_empty() { String::new() } else { format!(" (`prepare`: {})", missing.join(", ")) };
+        format!("nothing: the record cannot be rendered: {error}{first}")
     };
-    let looked_up = look_up(&reader, &record.id).await?;
-    let (id, body) = (Some(record.id.clone()), Some(record.body.clone()));
-    let explained = Explained { id, record: body, ..Explained::default() };
-    Ok(match looked_up {
+    // What the registry assigned to the records that others belong to. These stand before the others.
+    let mut assigned: HashMap<Uid, Value> = HashMap::new();
+    let mut all: Vec<Explained> = Vec::new();
+    loop {
+        let known = |_: usize, key: &Uid| assigned.get(key).cloned();
+        let records = match reader.target().records(&content.record, reader.term(), &known) {
+            Ok(Some(records)) => records,
+            Ok(None) => return Ok(vec![Explained { next: not_selected(false), ..Explained::default() }]),
+            Err(error) => return Ok(vec![Explained { next: cannot(&error), ..Explained::default() }]),
+        };
+        // Each turn explains one record.
+        let Some(record) = records.into_iter().nth(all.len()) else { return Ok(all) };
+        let kind = &reader.target().kinds[record.kind];
+        let (id, name) = (Some(record.id.clone()), kind.name().map(str::to_owned));
+        let explained = Explained { id, kind: name, ..Explained::default() };
+        all.push(match record.state {
+            RecordState::Failed(error) => Explained { next: cannot(&error), ..explained },
+            RecordState::Waits => {
+                let next = "nothing: it waits for a record that it belongs to";
+                Explained { next: next.to_owned(), ..explained }
+            }
+            RecordState::Rendered(record) => {
+                let looked_up = look_up(&reader, kind, &record.id).await?;
+                if let LookedUp::Ours(item) = &looked_up {
+                    assigned.extend(item.item.remote.clone().map(|remote| (record.key.clone(), remote)));
+                }
+                with_held(kind, &record, looked_up, explained)
+            }
+        });
+    }
+}
+
+fn with_held(kind: &Kind, record: &RenderedRecord, looked_up: LookedUp, explained: Explained) -> Explained {
+    let explained = Explained { record: Some(record.body.clone()), ..explained };
+    match looked_up {
         LookedUp::Unknown => Explained { next: "unknown: the record cannot be looked up".to_owned(), ..explained },
         LookedUp::Nothing => Explained { next: next(Known::Absent, record.fingerprint), ..explained },
         LookedUp::Foreign(held) => {
@@ -108,23 +142,23 @@ async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<
             Explained { held: Some(held), next: next.to_owned(), ..explained }
         }
         LookedUp::Ours(item) => {
-            let next = next(known(Some(&item), &record), record.fingerprint);
+            let next = next(known(Some(&item), record), record.fingerprint);
             let differences = match &item.item.content {
-                ItemContent::Body(view) => view_differences(&reader.target().view(&record.body), view),
+                ItemContent::Body(view) => view_differences(&kind.view(&record.body), view),
                 ItemContent::Digest(_) | ItemContent::Presence => Vec::new(),
             };
             Explained { held: item.shown, differences, next, ..explained }
         }
-    })
+    }
 }
 
 /// Looks the record up with `find`, or searches the list.
-async fn look_up(reader: &TargetReader, id: &str) -> Result<LookedUp, Failure> {
-    match reader.find(id, &Held::default()).await? {
+async fn look_up(reader: &TargetReader, kind: &Kind, id: &str) -> Result<LookedUp, Failure> {
+    match reader.find(kind, id, &Held::default()).await? {
         LookedUp::Unknown => {}
         found => return Ok(found),
     }
-    let Some(list) = reader.list().await? else { return Ok(LookedUp::Unknown) };
+    let Some(list) = reader.list(kind).await? else { return Ok(LookedUp::Unknown) };
     let is_ours = |listed: &ListedItem| listed.item.id.as_deref() == Some(id) && !listed.item.gone;
     Ok(list.items.into_iter().find(is_ours).map_or(LookedUp::Nothing, |item| LookedUp::Ours(Box::new(item))))
 }
@@ -148,8 +182,8 @@ fn not_selected(is_held: bool) -> String {
 
 impl Explained {
     pub(super) fn lines(&self) -> Vec<String> {
-        let Self { id, record, held, differences, next: _ } = self;
-        let mut lines = Vec::new();
+        let Self { kind, id, record, held, differences, next: _ } = self;
+        let mut lines: Vec<String> = kind.iter().map(|kind| format!("  kind:     {kind}")).collect();
         lines.extend(id.iter().map(|id| format!("  id:       {id}")));
         lines.extend(record.iter().map(|record| format!("  record:   {record}")));
         let held = held.as_ref().map_or_else(|| "-".to_owned(), Value::to_string);
@@ -161,12 +195,16 @@ impl Explained {
         lines
     }
 
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
     pub(super) fn next(&self) -> &str {
         &self.next
     }
 
     pub(super) fn json(&self, target: &str) -> Value {
-        let Self { id, record, held, differences, next } = self;
+        let Self { kind: _, id, record, held, differences, next } = self;
         let difference = |difference: &ValueDifference| json!({"pointer": difference.pointer, "desired": difference.sent, "held": difference.came_back});
         json!({
             "target": target, "id": id, "record": record, "registry": held, "next": next,

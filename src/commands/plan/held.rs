@@ -6,7 +6,11 @@ use super::{NoPlan, Sight};
 use crate::{
     commands::registry_reader::RegistryReader,
     kubernetes::pods::ReadPod,
-    mapping::{items::ItemMark, target::RenderedRecord},
+    mapping::{
+        items::ItemMark,
+        target::{PodRecord, RecordState, RenderedRecord},
+        template::RenderError,
+    },
     model::{digest::Fingerprint, uid::Uid},
     reconcile::{ledger::entry::Known, outcome::Failure},
     registry::{
@@ -38,11 +42,12 @@ impl HeldRecords {
             RegistryReader::Mapped(reader) => reader,
         };
         let missing = reader.prepare().await?;
-        let Some(list) = reader.list().await? else { return Ok(None) };
-        let target = reader.target();
-        let shown = list.items.into_iter().filter(|listed| !listed.item.gone);
-        let keyed = shown.filter_map(|listed| Some((target.key(listed.item.id.as_deref()?), listed)));
-        let items = keyed.collect();
+        let mut items = HashMap::new();
+        for kind in &reader.target().kinds {
+            let Some(list) = reader.list(kind).await? else { return Ok(None) };
+            let shown = list.items.into_iter().filter(|listed| !listed.item.gone);
+            items.extend(shown.filter_map(|listed| Some((kind.key(listed.item.id.as_deref()?), listed))));
+        }
         Ok(Some(Self::Mapped { reader, items, missing }))
     }
 
@@ -61,7 +66,7 @@ impl HeldRecords {
                 let is_ours = |listed: &ListedItem| match listed.item.mark {
                     ItemMark::Ours => true,
                     ItemMark::Foreign => false,
-                    ItemMark::NotRead => reader.target().exclusive,
+                    ItemMark::NotRead => reader.target().is_exclusive(),
                 };
                 let ours = items.iter().filter(|(_, listed)| is_ours(listed));
                 ours.map(|(key, listed)| (key, listed.item.id.clone().unwrap_or_default())).collect()
@@ -69,32 +74,46 @@ impl HeldRecords {
         }
     }
 
-    /// What the target makes of a pod.
-    pub(super) fn see(&self, read: &ReadPod) -> Sight {
+    /// What the target makes of a pod: one sight per record, or one that says why there is none.
+    pub(super) fn see(&self, read: &ReadPod) -> Vec<Sight> {
         let Some(content) = &read.pod.content else {
-            return Sight::Unreadable(read.undecodable.clone().unwrap_or_default());
+            return vec![Sight::Unreadable(read.undecodable.clone().unwrap_or_default())];
         };
         match self {
-            Self::V1 { reader, items } => match reader.project(&read.pod) {
+            Self::V1 { reader, items } => vec![match reader.project(&read.pod) {
                 Projection::Record { key, fingerprint } => {
                     let known = items.get(&key).map_or(Known::Absent, |held| Known::Registered(*held));
                     Sight::Record { key, id: None, fingerprint, known }
                 }
                 Projection::NotSelected(_) => Sight::NotSelected,
-                Projection::Unreadable => Sight::Unreadable(String::new()),
+                Projection::Unreadable | Projection::Records(_) => Sight::Unreadable(String::new()),
                 Projection::Failed { cause } => Sight::Unreadable(cause),
-            },
-            Self::Mapped { reader, items, missing } => match reader.target().render(&content.record, reader.term()) {
-                Ok(Some(record)) => {
-                    let known = known(items.get(&record.key), &record);
-                    let RenderedRecord { key, id, fingerprint, .. } = record;
-                    Sight::Record { key, id: Some(id), fingerprint, known }
+            }],
+            Self::Mapped { reader, items, missing } => {
+                let assigned = |_: usize, key: &Uid| items.get(key).and_then(|listed| listed.item.remote.clone());
+                let why = |error: &RenderError| match missing.as_slice() {
+                    [] => error.to_string(),
+                    missing => format!("`prepare` has to create first: {}", missing.join(", ")),
+                };
+                match reader.target().records(&content.record, reader.term(), &assigned) {
+                    Ok(Some(records)) => records.into_iter().map(|record| sight(record, items, &why)).collect(),
+                    Ok(None) => vec![Sight::NotSelected],
+                    Err(error) => vec![Sight::Unreadable(why(&error))],
                 }
-                Ok(None) => Sight::NotSelected,
-                Err(error) if missing.is_empty() => Sight::Unreadable(error.to_string()),
-                Err(_) => Sight::Unreadable(format!("`prepare` has to create first: {}", missing.join(", "))),
-            },
+            }
         }
+    }
+}
+
+fn sight(record: PodRecord, items: &HashMap<Uid, ListedItem>, why: &dyn Fn(&RenderError) -> String) -> Sight {
+    match record.state {
+        RecordState::Rendered(rendered) => {
+            let known = known(items.get(&rendered.key), &rendered);
+            let RenderedRecord { key, id, fingerprint, .. } = rendered;
+            Sight::Record { key, id: Some(id), fingerprint, known }
+        }
+        RecordState::Waits => Sight::Waits { key: record.key, id: record.id },
+        RecordState::Failed(error) => Sight::Failed { key: record.key, why: why(&error) },
     }
 }
 

@@ -22,7 +22,7 @@ fn fingerprint(text: &str) -> Fingerprint {
 }
 
 fn pod(uid: &str, created: &str, sight: Sight) -> SeenPod {
-    SeenPod { name: format!("shop/{uid}"), uid: uid.into(), created: created.into(), sights: vec![sight] }
+    SeenPod { name: format!("shop/{uid}"), uid: uid.into(), created: created.into(), sights: vec![vec![sight]] }
 }
 
 fn record(key: &str, text: &str, known: Known) -> Sight {

@@ -26,7 +26,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was found. Each line has a name.
 #[derive(Default)]
 struct Findings {
-    lines: Vec<(&'static str, String)>,
+    lines: Vec<(String, String)>,
     json: serde_json::Map<String, Value>,
 }
 
@@ -53,13 +53,13 @@ pub(super) async fn run(settings: CheckTargetSettings, environment: Environment)
 
 impl Findings {
     /// `name` is that of the line, and `key` that of the member.
-    fn add(&mut self, name: &'static str, key: &str, line: String, json: Value) {
-        self.lines.push((name, line));
+    fn add(&mut self, name: &str, key: &str, line: String, json: Value) {
+        self.lines.push((name.to_owned(), line));
         self.json.insert(key.to_owned(), json);
     }
 
     fn table(&self) -> Vec<String> {
-        let row = |(name, line): &(&str, String)| [(*name).to_owned(), line.clone()];
+        let row = |(name, line): &(String, String)| [name.clone(), line.clone()];
         report::table(&self.lines.iter().map(row).collect::<Vec<_>>())
     }
 }
@@ -96,13 +96,28 @@ async fn of_mapped(reader: &mut TargetReader, findings: &mut Findings) -> Result
         };
         findings.add("prepare", "prepare", line, json!({"missing": missing}));
     }
-    let (list, took) = timed(reader.list()).await;
-    match list? {
-        None => findings.add("list", "list", "the target has no `list`, so nothing was read".to_owned(), Value::Null),
-        Some(list) => add_list(&list, took, findings),
+    let mut of_kinds = serde_json::Map::new();
+    for kind in &reader.target().kinds {
+        let (list, took) = timed(reader.list(kind)).await;
+        // Those of several kinds are members of their own.
+        let mut own = Findings::default();
+        match list? {
+            None => own.add("list", "list", "the target has no `list`, so nothing was read".to_owned(), Value::Null),
+            Some(list) => add_list(&list, took, &mut own),
+        }
+        match kind.name() {
+            None => findings.json.extend(own.json),
+            Some(name) => _ = of_kinds.insert(name.to_owned(), Value::Object(own.json)),
+        }
+        let prefixed =
+            |(line, what)| (kind.name().map_or_else(|| String::clone(&line), |kind| format!("{kind}: {line}")), what);
+        findings.lines.extend(own.lines.into_iter().map(prefixed));
+    }
+    if reader.target().has_kinds() {
+        findings.json.insert("kinds".to_owned(), Value::Object(of_kinds));
     }
     for Guarantee { name, level, because } in &shown {
-        findings.lines.push((level.name(), format!("{name}: {because}")));
+        findings.lines.push((level.name().to_owned(), format!("{name}: {because}")));
     }
     let guarantees = shown.map(
         |guarantee| json!({"guarantee": guarantee.name, "holds": guarantee.level.name(), "because": guarantee.because}),

@@ -45,7 +45,7 @@ struct Sample {
 /// What is shown of one pod.
 struct RenderedPod<'a> {
     name: &'a str,
-    result: Result<Option<RecordPreview>, String>,
+    result: Result<Option<Vec<RecordPreview>>, String>,
 }
 
 pub(super) async fn run(settings: RenderSettings, environment: Environment) -> Result<(), Error> {
@@ -137,10 +137,10 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(spec: &'a TargetSpec, target: &'a Target, login: Option<&LoginTemplate>, pods: &'a [Sample]) -> Self {
-        let term = target.preview_term();
+        let term = target.sample_term();
         let render = |pod: &'a Sample| {
             let result = match &pod.record {
-                Ok(record) => target.preview_record(record, &term).map_err(|error| error.to_string()),
+                Ok(record) => target.preview_records(record, &term).map_err(|error| error.to_string()),
                 Err(cause) => Err(format!("the pod cannot be read: {cause}")),
             };
             RenderedPod { name: &pod.name, result }
@@ -166,15 +166,21 @@ impl<'a> Report<'a> {
             match &pod.result {
                 Err(error) => lines.push(format!("  has no record: {error}")),
                 Ok(None) => lines.push("  `select` excludes it".to_owned()),
-                Ok(Some(preview)) => {
-                    lines.push(format!("  id: {}", preview.record.id));
-                    lines.extend(preview.record.digest.map(|digest| format!("  digest: {}", digest.hex())));
-                    for request in &preview.requests {
-                        let shown = requests::lines(request, self.connection(request));
-                        lines.extend(shown.into_iter().map(|line| format!("  {line}")));
-                    }
-                }
+                Ok(Some(previews)) if previews.is_empty() => lines.push("  has no record".to_owned()),
+                Ok(Some(previews)) => previews.iter().for_each(|preview| lines.extend(self.of_record(preview))),
             }
+        }
+        lines
+    }
+
+    fn of_record(&self, preview: &RecordPreview) -> Vec<String> {
+        let RecordPreview { kind, record, requests } = preview;
+        let mut lines: Vec<String> = kind.iter().map(|kind| format!("  kind: {kind}")).collect();
+        lines.push(format!("  id: {}", record.id));
+        lines.extend(record.digest.map(|digest| format!("  digest: {}", digest.hex())));
+        for request in requests {
+            let shown = requests::lines(request, self.connection(request));
+            lines.extend(shown.into_iter().map(|line| format!("  {line}")));
         }
         lines
     }
@@ -183,17 +189,32 @@ impl<'a> Report<'a> {
         let requests = |requests: &[RequestPreview]| -> Vec<Value> {
             requests.iter().map(|request| requests::json(request, self.connection(request))).collect()
         };
-        let pod = |pod: &RenderedPod<'_>| match &pod.result {
-            Err(error) => json!({"pod": pod.name, "error": error}),
-            Ok(None) => json!({"pod": pod.name, "selected": false}),
-            Ok(Some(preview)) => json!({
-                "pod": pod.name,
-                "selected": true,
+        let record = |preview: &RecordPreview| {
+            json!({
                 "id": preview.record.id,
                 "digest": preview.record.digest.map(|digest| digest.hex()),
                 "body": preview.record.body,
                 "requests": requests(&preview.requests),
-            }),
+            })
+        };
+        let pod = |pod: &RenderedPod<'_>| match &pod.result {
+            Err(error) => json!({"pod": pod.name, "error": error}),
+            Ok(None) => json!({"pod": pod.name, "selected": false}),
+            Ok(Some(previews)) => {
+                let mut shown = json!({"pod": pod.name, "selected": true});
+                match previews.as_slice() {
+                    [only] if only.kind.is_none() => merge(&mut shown, record(only)),
+                    several => {
+                        let with_kind = |preview: &RecordPreview| {
+                            let mut shown = json!({"kind": preview.kind});
+                            merge(&mut shown, record(preview));
+                            shown
+                        };
+                        shown["records"] = several.iter().map(with_kind).collect();
+                    }
+                }
+                shown
+            }
         };
         json!({
             "target": self.target.name(),
@@ -201,6 +222,12 @@ impl<'a> Report<'a> {
             "requests": requests(&self.requests),
             "pods": self.pods.iter().map(pod).collect::<Vec<_>>(),
         })
+    }
+}
+
+fn merge(shown: &mut Value, members: Value) {
+    if let (Value::Object(shown), Value::Object(members)) = (shown, members) {
+        shown.extend(members);
     }
 }
 

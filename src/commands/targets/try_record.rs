@@ -9,7 +9,8 @@
 //! | delete, delete again | it is deleted, and a deletion without a record succeeds |
 //! | batch put, batch delete | two records are written and deleted together, if the target has a batch |
 //!
-//! Where lists lag, each step that reads waits for `lag` and reads again before it fails.
+//! Of a target with `kinds`, each kind has these steps: records are put before those that belong to them, and deleted
+//! after them. Where lists lag, each step that reads waits for `lag` and reads again before it fails.
 
 mod batch;
 mod made_up;
@@ -28,11 +29,15 @@ use crate::{
     commands::{DONE, Error, FAILED, REFUSED, report, target_settings, targets_file},
     mapping::{
         differences::{differences, view_differences},
+        kind::Kind,
         spec::TargetSpec,
-        target::{RenderedRecord, Target},
+        target::{PodRecord, RecordState, RenderedRecord},
         writes::Held,
     },
-    model::ids::{DEFAULT_OWNER, RecordOwner, Version},
+    model::{
+        ids::{DEFAULT_OWNER, RecordOwner, Version},
+        uid::Uid,
+    },
     reconcile::{
         deletion::{Deletion, Removal},
         outcome::{Failure, Verdict},
@@ -79,16 +84,26 @@ fn announcement(spec: &TargetSpec, pods: &[MadeUpPod; 3], owner: &RecordOwner) -
     let steps = if target.prepare.is_empty() { "" } else { "run the steps of `prepare`, which may create things, " };
     let url = &spec.connection.url.text;
     let [pod, second, third] = pods.each_ref().map(MadeUpPod::full_name);
+    let what = if target.has_kinds() { "records" } else { "record" };
     let mut lines = vec![
         format!("With --yes, this command would write to {url}:"),
-        format!("it would {steps}put, read, put again and delete the record of the made-up pod {pod}."),
+        format!("it would {steps}put, read, put again and delete the {what} of the made-up pod {pod}."),
     ];
-    if !target.batches.is_empty() {
+    let batches = target.kinds.iter().any(|kind| !kind.batches.is_empty());
+    if batches {
         lines.push(format!("It would put, read and delete those of {second} and {third} in batches."));
     }
-    let subject = if target.batches.is_empty() { "The record has" } else { "The records have" };
+    let subject = if batches || target.has_kinds() { "The records have" } else { "The record has" };
     lines.push(format!("{subject} the owner mark {}.", target.mark()));
     Ok(lines)
+}
+
+/// One of the records of a made-up pod.
+#[derive(Clone)]
+struct Identity {
+    /// The position of its kind among those of the target.
+    kind: usize,
+    key: Uid,
 }
 
 /// The clients and the results so far.
@@ -140,30 +155,57 @@ impl Attempt {
             return self.add("prepare", Attempted::of(Err(failure)));
         }
         let [pod, second, third] = self.pods.clone();
-        self.put("put", &[(&pod, 1)]).await;
-        if self.goes_on() {
-            self.read(&pod, 1).await;
-        }
+        self.put_all("put", &[&pod]).await;
         if self.goes_on() {
             self.put_again(&pod).await;
         }
-        self.delete("delete", &[&pod]).await;
-        self.delete("delete again", &[&pod]).await;
+        self.delete_all("delete", &[&pod]).await;
+        self.delete_all("delete again", &[&pod]).await;
         self.read_deleted(&pod).await;
         if self.goes_on() {
             self.run_batches(&second, &third).await;
         }
     }
 
-    async fn put_again(&mut self, pod: &MadeUpPod) {
-        let body = |variant| self.rendered(pod, variant).map(|record| record.body).ok();
-        if body(1) == body(2) {
-            let what = "the body does not change with the pod's state; an update was not tested";
-            return self.add("put again", Attempted::good(what.to_owned()));
+    /// Puts the records of pods and reads them, each record before those that belong to it.
+    async fn put_all(&mut self, step: &str, pods: &[&MadeUpPod]) {
+        for place in 0.. {
+            let of_pods: Vec<_> = pods.iter().filter_map(|pod| Some((*pod, 1, self.key_at(pod, place)?))).collect();
+            let Some((_, _, Identity { kind, .. })) = of_pods.first() else { return };
+            let step = self.named(*kind, step);
+            self.put(&step, &of_pods).await;
+            for (pod, variant, identity) in &of_pods {
+                if self.goes_on() {
+                    self.read(pod, *variant, identity).await;
+                }
+            }
+            if !self.goes_on() {
+                return;
+            }
         }
-        self.put("put again", &[(pod, 2)]).await;
-        if self.goes_on() {
-            self.read(pod, 2).await;
+    }
+
+    async fn put_again(&mut self, pod: &MadeUpPod) {
+        for place in 0.. {
+            let Some(identity) = self.key_at(pod, place) else { return };
+            let step = self.named(identity.kind, "put again");
+            let body = |variant| self.rendered(pod, variant, &identity.key).map(|record| record.body).ok();
+            let (before, after) = (body(1), body(2));
+            if after.is_none() || before == after {
+                let what = match after {
+                    None => "the record has another id when the pod's state changes; an update was not tested",
+                    Some(_) => "the body does not change with the pod's state; an update was not tested",
+                };
+                self.add(&step, Attempted::good(what.to_owned()));
+                continue;
+            }
+            self.put(&step, &[(pod, 2, identity.clone())]).await;
+            if self.goes_on() {
+                self.read(pod, 2, &identity).await;
+            }
+            if !self.goes_on() {
+                return;
+            }
         }
     }
 
@@ -171,9 +213,15 @@ impl Attempt {
         !self.stop.is_cancelled() && self.results.last().is_none_or(StepResult::is_good)
     }
 
-    fn add(&mut self, step: &'static str, attempted: Attempted) {
+    /// The name of a step on records of a kind.
+    fn named(&self, kind: usize, step: &str) -> String {
+        let name = self.reader.target().kinds.get(kind).and_then(|kind| kind.name());
+        name.map_or_else(|| step.to_owned(), |name| format!("{name} {step}"))
+    }
+
+    fn add(&mut self, step: &str, attempted: Attempted) {
         let exchanges = self.new_exchanges();
-        self.results.push(StepResult { step, attempted, exchanges });
+        self.results.push(StepResult { step: step.to_owned(), attempted, exchanges });
     }
 
     /// The exchanges since the last call.
@@ -188,47 +236,72 @@ impl Attempt {
         Version { epoch: TERM, seq: self.sequence }
     }
 
-    fn rendered(&self, pod: &MadeUpPod, variant: u8) -> Result<RenderedRecord, String> {
+    fn records(&self, pod: &MadeUpPod, variant: u8) -> Result<Vec<PodRecord>, String> {
         let record = pod.record(&self.owner, variant);
-        let rendered = self.reader.target().render(&record, self.reader.term()).map_err(|error| error.to_string())?;
-        rendered.ok_or_else(|| "the made-up pod has no record".to_owned())
+        let assigned = |kind, key: &Uid| self.client.assigned(kind, key);
+        let records = self.reader.target().records(&record, self.reader.term(), &assigned);
+        records.map_err(|error| error.to_string())?.ok_or_else(|| "the made-up pod has no record".to_owned())
     }
 
-    /// Writes the records of pods, each in a variant. Several go into one batch.
-    async fn put(&mut self, step: &'static str, pods: &[(&MadeUpPod, u8)]) {
-        let attempted = match self.try_put(pods).await {
+    /// The record at this place among those of a pod in its first variant.
+    fn key_at(&self, pod: &MadeUpPod, place: usize) -> Option<Identity> {
+        let record = self.records(pod, 1).ok()?.into_iter().nth(place)?;
+        Some(Identity { kind: record.kind, key: record.key })
+    }
+
+    fn rendered(&self, pod: &MadeUpPod, variant: u8, key: &Uid) -> Result<RenderedRecord, String> {
+        let record = self.records(pod, variant)?.into_iter().find(|record| record.key == *key);
+        match record.ok_or_else(|| "the made-up pod has no such record".to_owned())?.state {
+            RecordState::Rendered(record) => Ok(record),
+            RecordState::Waits => Err("the registry has not told what it assigned to the record above".to_owned()),
+            RecordState::Failed(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Writes records of pods, each in a variant. Several go into one batch.
+    async fn put(&mut self, step: &str, records: &[(&MadeUpPod, u8, Identity)]) {
+        let attempted = match self.try_put(records).await {
             Ok(verdicts) => Attempted::of_verdict(verdicts),
             Err(error) => Attempted::failed(error),
         };
         self.add(step, attempted);
     }
 
-    async fn try_put(&mut self, pods: &[(&MadeUpPod, u8)]) -> Result<Result<Vec<Verdict>, Failure>, String> {
-        let mut operations = Vec::with_capacity(pods.len());
-        for (made_up, variant) in pods {
-            let (pod, record) = (made_up.pod(&self.owner, *variant)?, self.rendered(made_up, *variant)?);
+    async fn try_put(
+        &mut self,
+        records: &[(&MadeUpPod, u8, Identity)],
+    ) -> Result<Result<Vec<Verdict>, Failure>, String> {
+        let mut operations = Vec::with_capacity(records.len());
+        for (made_up, variant, Identity { key, .. }) in records {
+            let (pod, _) = (made_up.pod(&self.owner, *variant)?, self.rendered(made_up, *variant, key)?);
             let Some(content) = &pod.content else { return Err("the made-up pod has no record".to_owned()) };
             let version = self.version();
             let change = RecordChange::Put(&pod, content);
-            operations.push(self.client.encode(&record.key, version, change).map_err(|error| error.to_string())?);
+            operations.push(self.client.encode(key, version, change).map_err(|error| error.to_string())?);
         }
         Ok(self.write(operations).await)
     }
 
-    async fn delete(&mut self, step: &'static str, pods: &[&MadeUpPod]) {
-        let attempted = match self.try_delete(pods).await {
-            Ok(verdicts) => Attempted::of_verdict(verdicts),
-            Err(error) => Attempted::failed(error),
-        };
-        self.add(step, attempted);
+    /// Deletes the records of pods, each after those that belong to it.
+    async fn delete_all(&mut self, step: &str, pods: &[&MadeUpPod]) {
+        let places = pods.iter().filter_map(|pod| Some(self.records(pod, 1).ok()?.len())).max().unwrap_or_default();
+        for place in (0..places).rev() {
+            let of_pods: Vec<Identity> = pods.iter().filter_map(|pod| self.key_at(pod, place)).collect();
+            let step = self.named(of_pods.first().map_or(0, |identity| identity.kind), step);
+            let attempted = match self.try_delete(&of_pods).await {
+                Ok(verdicts) => Attempted::of_verdict(verdicts),
+                Err(error) => Attempted::failed(error),
+            };
+            self.add(&step, attempted);
+        }
     }
 
-    async fn try_delete(&mut self, pods: &[&MadeUpPod]) -> Result<Result<Vec<Verdict>, Failure>, String> {
-        let mut operations = Vec::with_capacity(pods.len());
-        for made_up in pods {
-            let (version, key) = (self.version(), self.rendered(made_up, 1)?.key);
+    async fn try_delete(&mut self, records: &[Identity]) -> Result<Result<Vec<Verdict>, Failure>, String> {
+        let mut operations = Vec::with_capacity(records.len());
+        for Identity { key, .. } in records {
+            let version = self.version();
             let change = RecordChange::Delete(Removal::Observed(Deletion::Deleted));
-            operations.push(self.client.encode(&key, version, change).map_err(|error| error.to_string())?);
+            operations.push(self.client.encode(key, version, change).map_err(|error| error.to_string())?);
         }
         Ok(self.write(operations).await)
     }
@@ -249,9 +322,10 @@ impl Attempt {
         self.client.write(TERM, operations, batched).await
     }
 
-    /// For how long a list may not show what was written. None if it shows it at once.
+    /// For how long a list may not show what was written. None if each shows it at once.
     fn lag(&self) -> Option<Duration> {
-        self.reader.target().list().map(|list| list.lag).filter(|lag| !lag.is_zero())
+        let lists = self.reader.target().kinds.iter().filter_map(Kind::list);
+        lists.map(|list| list.lag).max().filter(|lag| !lag.is_zero())
     }
 
     async fn wait(&self, time: Duration) {
@@ -262,9 +336,9 @@ impl Attempt {
         }
     }
 
-    /// Reads the record with `list` and `find`, and compares it with what was sent. Where lists lag, it is read again.
-    async fn read(&mut self, pod: &MadeUpPod, variant: u8) {
-        let Ok(record) = self.rendered(pod, variant) else { return };
+    /// Reads a record with `list` and `find`, and compares it with what was sent. Where lists lag, it is read again.
+    async fn read(&mut self, pod: &MadeUpPod, variant: u8, identity: &Identity) {
+        let Ok(record) = self.rendered(pod, variant, &identity.key) else { return };
         let mut results = self.read_once(&record).await;
         if let Some(lag) = self.lag().filter(|_| !results.iter().all(StepResult::is_good)) {
             self.wait(lag).await;
@@ -275,43 +349,54 @@ impl Attempt {
 
     async fn read_once(&mut self, record: &RenderedRecord) -> Vec<StepResult> {
         let mut results = Vec::new();
-        let listed = self.listed(record).await;
+        let [list, find] = ["list", "find"].map(|step| self.named(record.kind, step));
+        let listed = self.listed(record.kind, &record.id).await;
         let held = held(listed.as_ref().ok().and_then(Option::as_ref).and_then(Option::as_ref));
         let attempted = match listed {
             Ok(None) => None,
             Ok(Some(None)) => Some(Attempted::failed("the list does not show the record with our mark".to_owned())),
-            Ok(Some(Some(item))) => Some(compared(self.reader.target(), &item, record)),
+            Ok(Some(Some(item))) => Some(compared(self.kind(record.kind), &item, record)),
             Err(failure) => Some(Attempted::of(Err(failure))),
         };
         let exchanges = self.new_exchanges();
-        results.extend(attempted.map(|attempted| StepResult { step: "list", attempted, exchanges }));
-        let attempted = match self.reader.find(&record.id, &held).await {
+        results.extend(attempted.map(|attempted| StepResult { step: list, attempted, exchanges }));
+        let attempted = match self.reader.find(self.kind(record.kind), &record.id, &held).await {
             Ok(LookedUp::Unknown) => None,
-            Ok(LookedUp::Ours(item)) => Some(compared(self.reader.target(), &item, record)),
+            Ok(LookedUp::Ours(item)) => Some(compared(self.kind(record.kind), &item, record)),
             Ok(LookedUp::Nothing) => Some(Attempted::failed("the record is not found".to_owned())),
             Ok(LookedUp::Foreign(_)) => Some(Attempted::failed("the record does not show our owner mark".to_owned())),
             Err(failure) => Some(Attempted::of(Err(failure))),
         };
         let exchanges = self.new_exchanges();
-        results.extend(attempted.map(|attempted| StepResult { step: "find", attempted, exchanges }));
+        results.extend(attempted.map(|attempted| StepResult { step: find, attempted, exchanges }));
         results
     }
 
-    /// The record in the list. The outer `None` says that there is no list.
+    fn kind(&self, kind: usize) -> &Kind {
+        &self.reader.target().kinds[kind]
+    }
+
+    /// The record of a kind in its list. The outer `None` says that there is no list.
     #[allow(clippy::option_option, reason = "no list is another thing than no record in it")]
-    async fn listed(&self, record: &RenderedRecord) -> Result<Option<Option<ListedItem>>, Failure> {
-        let Some(list) = self.reader.list().await? else { return Ok(None) };
-        Ok(Some(list.items.into_iter().find(|listed| listed.item.id.as_ref() == Some(&record.id))))
+    async fn listed(&self, kind: usize, id: &str) -> Result<Option<Option<ListedItem>>, Failure> {
+        let Some(list) = self.reader.list(self.kind(kind)).await? else { return Ok(None) };
+        Ok(Some(list.items.into_iter().find(|listed| listed.item.id.as_deref() == Some(id))))
     }
 
     /// Makes sure that no record is left. Where lists lag, they are read again.
     async fn read_deleted(&mut self, pod: &MadeUpPod) {
-        let Ok(record) = self.rendered(pod, 1) else { return };
-        let mut listed = self.listed(&record).await;
+        let Ok(records) = self.records(pod, 1) else { return };
+        for PodRecord { kind, id, .. } in records {
+            self.read_deleted_record(kind, &id).await;
+        }
+    }
+
+    async fn read_deleted_record(&mut self, kind: usize, id: &str) {
+        let mut listed = self.listed(kind, id).await;
         if let Some(lag) = self.lag().filter(|_| shows(&listed)) {
             self.wait(lag).await;
             self.new_exchanges();
-            listed = self.listed(&record).await;
+            listed = self.listed(kind, id).await;
         }
         let attempted = match listed {
             Ok(None) => return,
@@ -319,7 +404,7 @@ impl Attempt {
             Ok(_) => Attempted::failed("the list still shows the record".to_owned()),
             Err(failure) => Attempted::of(Err(failure)),
         };
-        self.add("list", attempted);
+        self.add(&self.named(kind, "list"), attempted);
     }
 }
 
@@ -337,10 +422,10 @@ fn held(listed: Option<&ListedItem>) -> Held {
     })
 }
 
-fn compared(target: &Target, item: &ListedItem, record: &RenderedRecord) -> Attempted {
+fn compared(kind: &Kind, item: &ListedItem, record: &RenderedRecord) -> Attempted {
     use crate::mapping::items::ItemContent;
     let differences = match (&item.item.content, &item.shown) {
-        (ItemContent::Body(found), _) => view_differences(&target.view(&record.body), found),
+        (ItemContent::Body(found), _) => view_differences(&kind.view(&record.body), found),
         (_, Some(shown)) => {
             let found = outcome::common_members(shown, &record.body);
             differences(&outcome::common_members(&record.body, &found), &found)

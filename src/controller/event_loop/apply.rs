@@ -162,6 +162,8 @@ impl<R: Registry> EventLoop<R> {
             match effect {
                 delivery::DeliveryEffect::Settled(uid) => {
                     self.forget_last_answer(&uid);
+                    // Before its links are forgotten.
+                    self.wake_relatives(&uid, now);
                     self.reconcile_settled(&uid, now);
                 }
                 delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),

@@ -82,6 +82,7 @@ impl<R: Registry> EventLoop<R> {
             Action::Forget => {
                 self.delivery.queue.remove(uid);
                 self.ledger.forget(uid);
+                self.records.families.forget(uid);
             }
             Action::Put(desired) => {
                 self.ledger.mark_pending(uid, since);

@@ -48,7 +48,8 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn fill(&mut self, batch: &mut Batch<R::Operation>, registry: &Capabilities, now: Moment) {
-        while !batch.is_full() {
+        // Records that wait fill no batch.
+        while !batch.is_full() && !(batch.is_empty() && self.records.is_turn_over()) {
             if self.delivery.lets_backfill_through(batch) {
                 self.reconcile_backlog(BacklogKind::Backfill, now);
             }
@@ -75,6 +76,7 @@ impl<R: Registry> EventLoop<R> {
     /// - There is a version while the session is open, and nothing in here closes it. A new session reads the inventory, and
     ///   a full reconcile follows.
     /// - A record that cannot be made is parked.
+    /// - A record that waits for another one is queued again when that is answered, or later.
     fn operation(
         &mut self,
         uid: &Uid,
@@ -82,6 +84,10 @@ impl<R: Registry> EventLoop<R> {
         registry: &Capabilities,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
+        if self.waits_for_relative(uid, self.decision(uid, now), now) {
+            self.records.note_work();
+            return None;
+        }
         let projected = self.project_again(uid, now);
         let action = self.decision(uid, now);
         // It may have become a retry while it was queued as a first attempt.

@@ -4,7 +4,7 @@ use super::EventLoop;
 use crate::{
     controller::{
         explain::{HeldUntil, PodExplanation, PodQuestion, RecordAnswer, RecordFacts, RecordStage, next, stage, word},
-        records::PodRecord,
+        records::RecordsOfPod,
         report::{RecordFault, RecordNotice},
     },
     model::{
@@ -118,9 +118,16 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
+    /// Of several records, the first that is pending, or else the first one.
+    fn most_urgent(&self, mut keys: Vec<Uid>) -> Option<Uid> {
+        let pending = keys.iter().position(|key| self.ledger.pending(key).is_some());
+        (!keys.is_empty()).then(|| keys.swap_remove(pending.unwrap_or_default()))
+    }
+
     fn explain(&self, pod: &Uid) -> PodExplanation {
         let now = self.clock.now();
-        let PodRecord { key, selected, failed } = self.records.record_of(pod);
+        let RecordsOfPod { keys, selected, failed } = self.records.records_of(pod);
+        let key = self.most_urgent(keys);
         let decided = key.as_ref().map(|key| (self.ledger.known(key), self.decision(key, now)));
         let hold = key.as_ref().and_then(|key| self.absences.guard.hold_of(key));
         let stage = match decided {

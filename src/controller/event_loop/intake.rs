@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::EventLoop;
 use crate::{
-    controller::queue::Lane,
+    controller::{queue::Lane, records::Keys},
     model::{moment::Moment, uid::Uid},
     reconcile::{deletion::Deletion, pod_event::PodEvent},
     registry::Registry,
@@ -31,8 +31,8 @@ impl<R: Registry> EventLoop<R> {
     fn observe_one(&mut self, event: PodEvent, now: Moment) {
         match event {
             PodEvent::Applied { uid, watch, at, .. } => {
-                if let Some(key) = self.show(&uid, watch, at, now) {
-                    self.reconcile_since(&key, Lane::Live, at, now);
+                for key in self.show(&uid, watch, at, now).iter() {
+                    self.reconcile_since(key, Lane::Live, at, now);
                 }
             }
             PodEvent::Deletion { uid, why, at } => self.observe_deletion(&uid, why, at, now),
@@ -40,10 +40,10 @@ impl<R: Registry> EventLoop<R> {
                 self.absences.lists.page_arrived();
                 for uid in &uids {
                     // In a first list each record may need a write: these wait in the backlog, not in the queue.
-                    if let Some(key) = self.show(uid, watch, at, now)
-                        && let Some(position) = self.ledger.position_of(&key)
-                    {
-                        self.reconcile_at(position, now);
+                    for key in self.show(uid, watch, at, now).iter() {
+                        if let Some(position) = self.ledger.position_of(key) {
+                            self.reconcile_at(position, now);
+                        }
                     }
                 }
             }
@@ -52,17 +52,21 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// A watch showed the pod. Returns the key of its record. If the store has lost the pod, its deletion is one of the
+    /// A watch showed the pod. Returns the keys of its records. If the store has lost the pod, its deletion is one of the
     /// next events.
-    fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Option<Uid> {
-        let key = if self.records.is_identity() {
-            self.records.contains(pod).then(|| pod.clone())?
+    fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Keys {
+        let keys = if !self.records.is_identity() {
+            self.project(pod, at, now)
+        } else if self.records.contains(pod) {
+            Keys::One(pod.clone())
         } else {
-            self.project(pod, at, now)?
+            Keys::default()
         };
-        self.ledger.pod_seen(&key, watch, at);
-        self.absences.pod_seen(&key);
-        Some(key)
+        for key in keys.iter() {
+            self.ledger.pod_seen(key, watch, at);
+            self.absences.pod_seen(key);
+        }
+        keys
     }
 
     fn observe_deletion(&mut self, pod: &Uid, why: Deletion, at: Moment, now: Moment) {
@@ -71,8 +75,9 @@ impl<R: Registry> EventLoop<R> {
             return;
         }
         self.unknown_pods.pod_deleted(pod);
-        if let Some(left) = self.records.remove(pod) {
-            return self.leave(Some(left), why, at, now);
+        let left = self.records.remove(pod);
+        if !left.is_empty() {
+            return self.leave(left, why, at, now);
         }
         // It was not selected, or left the store before it was projected. The registry may hold its record.
         let may_be_held = self.records.is_identity() || self.is_silent() || self.ledger.entry(pod).is_some();

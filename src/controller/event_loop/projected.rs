@@ -9,51 +9,57 @@
 //! | has another key, or is not selected any more | is deleted, as after a deletion event, unless another pod has it |
 //! | was never selected by this process | is absent if the registry holds it: the settings changed, or else it did |
 //! | cannot be read, or its record cannot be made | stays as it is |
+//!
+//! A pod with several records has each of them by this table. Those that refer to what the registry assigns to another
+//! record are projected again when the registry tells.
 
 use super::EventLoop;
 use crate::{
     controller::{
         absences::{Absences, survey::Survey},
-        records::{Left, ListedRecords, StalePod},
+        queue::Lane,
+        records::{Keys, Left, ListedRecords, StalePod},
         report::RecordFault,
     },
     model::{label::RecordLabel, moment::Moment, pod::Pod, uid::Uid},
     reconcile::{deletion::Deletion, ledger::entry::LedgerEntry},
-    registry::{Projection, Registry},
+    registry::Registry,
 };
 
 impl<R: Registry> EventLoop<R> {
-    /// Projects a pod as the store has it, and decides about the record that it had. Returns the key of its record. If
+    /// Projects a pod as the store has it, and decides about the records that it had. Returns the keys of its records. If
     /// the store has lost the pod, its deletion is one of the next events.
-    pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Option<Uid> {
-        let stored = self.records.view().get(pod)?;
-        self.project_stored(&stored, at, now)
+    pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Keys {
+        let stored = self.records.view().get(pod);
+        stored.map(|stored| self.project_stored(&stored, at, now)).unwrap_or_default()
     }
 
-    fn project_stored(&mut self, stored: &Pod, at: Moment, now: Moment) -> Option<Uid> {
+    fn project_stored(&mut self, stored: &Pod, at: Moment, now: Moment) -> Keys {
         let projection = self.requests.registry().project(stored);
-        if let Projection::Failed { cause } = &projection {
+        for (key, cause) in projection.failures() {
             let label = RecordLabel {
                 uid: Some(stored.uid.clone()),
                 pod: Some(stored.full_name()),
-                ..RecordLabel::of_key(stored.uid.clone())
+                ..RecordLabel::of_key(key.unwrap_or(&stored.uid).clone())
             };
             self.reporter.note(&label, RecordFault::NotMade, cause, now);
         }
         let projected = self.records.project(stored, projection);
         // As with a selector of the watch, the pod may exist.
         self.leave(projected.left, Deletion::DeletedOrLeftSelection, at, now);
-        projected.key
+        projected.keys
     }
 
-    pub(super) fn leave(&mut self, left: Option<Left>, why: Deletion, at: Moment, now: Moment) {
-        match left {
-            Some(Left::Free(key)) => self.record_deleted(&key, why, at, now),
-            Some(Left::Passed { key, to }) => {
-                let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
-                self.records.project_soon(StalePod { uid: to, watch });
+    pub(super) fn leave(&mut self, left: Vec<Left>, why: Deletion, at: Moment, now: Moment) {
+        // Children stand behind their parents, and are deleted first.
+        for left in left.into_iter().rev() {
+            match left {
+                Left::Free(key) => self.record_deleted(&key, why, at, now),
+                Left::Passed { key, to } => {
+                    let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
+                    self.records.project_soon(StalePod { uid: to, watch, goes_on: false });
+                }
             }
-            None => {}
         }
     }
 
@@ -64,24 +70,38 @@ impl<R: Registry> EventLoop<R> {
         }
         let pod = self.records.view().get(self.records.owner_of(key)?)?;
         let watch = self.ledger.entry(key).and_then(LedgerEntry::watch);
-        let projected = self.project_stored(&pod, now, now)?;
-        if projected == *key {
+        let projected = self.project_stored(&pod, now, now);
+        if projected.contains(key) {
             return (self.records.owner_of(key) == Some(&pod.uid)).then_some(pod);
         }
-        self.decide_about(&projected, watch, now);
+        projected.iter().for_each(|key| self.decide_about(key, watch, now));
         None
     }
 
     /// Projects pods that the registry may see otherwise than before.
     pub(super) fn project_stale(&mut self, now: Moment) {
         self.records.begin_turn();
-        while let Some(StalePod { uid, watch }) = self.records.next_stale() {
-            if let Some(key) = self.project(&uid, now, now) {
-                self.decide_about(&key, watch, now);
+        while let Some(StalePod { uid, watch, goes_on }) = self.records.next_stale() {
+            for key in self.project(&uid, now, now).iter() {
+                self.decide_about(key, watch, now);
+                if goes_on {
+                    // The rest of a pod that was begun goes before the backlog.
+                    self.reconcile(key, Lane::Live, now);
+                }
             }
         }
         if self.records.take_resolved() {
             self.absences.request_reconcile();
+        }
+    }
+
+    /// Projects the pods again whose records refer to what the registry has just told of another one.
+    pub(super) fn project_moved(&mut self) {
+        for key in self.requests.registry().take_moved() {
+            let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
+            for uid in self.records.pods_of(&key) {
+                self.records.project_soon(StalePod { uid, watch, goes_on: true });
+            }
         }
     }
 

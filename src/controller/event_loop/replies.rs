@@ -59,6 +59,7 @@ impl<R: Registry> EventLoop<R> {
             }
             Reply::Written { sent, result } => self.written(&sent, result, now),
         }
+        self.project_moved();
     }
 
     /// What the session reports of the other parts. None if this process does not lead.

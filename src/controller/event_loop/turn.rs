@@ -68,7 +68,7 @@ impl<R: Registry> EventLoop<R> {
         let seen = seen.get_or_insert_with(|| Pass::over(records.view().len_of_watch(watch)));
         if let Some(positions) = seen.portion(left) {
             records.view().each_at(watch, positions, |pod| {
-                if let Some(key) = records.key_of(pod) {
+                for key in records.keys_of(pod) {
                     ledger.pod_seen(key, watch, list.begun);
                 }
             });

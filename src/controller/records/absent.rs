@@ -3,7 +3,9 @@
 //! A list is a reason to look at every pod of the tables, so this goes in portions. First come the pods that an earlier
 //! list lacked, because the others may join them.
 
-use super::{DesiredRecords, Table};
+use std::ops::Range;
+
+use super::{DesiredRecords, StalePod, Table};
 use crate::{model::pass::Pass, reconcile::ledger::Ledger};
 
 /// A pass over the tables of records.
@@ -12,11 +14,13 @@ pub(in crate::controller) struct AbsentPass {
     without: Pass,
     /// Over pods with a record, and over those that are not selected.
     others: Pass,
+    /// Over records that belong to others. It begins after that.
+    families: Pass,
 }
 
 impl AbsentPass {
     pub(in crate::controller) fn is_over(&self) -> bool {
-        self.without.is_over() && self.others.is_over()
+        self.without.is_over() && self.others.is_over() && self.families.is_over()
     }
 }
 
@@ -28,8 +32,9 @@ impl DesiredRecords {
             Table::ByPod(table) => (table.len(), 0),
             Table::ByKey(table) => (table.pods(), table.without()),
         };
-        let others = rows.max(self.excluded.len()).max(self.failed());
-        AbsentPass { without: Pass::over(without), others: Pass::over(others) }
+        let others = rows.max(self.excluded.len()).max(self.failed()).max(self.waiting.len());
+        let families = self.families.len();
+        AbsentPass { without: Pass::over(without), others: Pass::over(others), families: Pass::over(families) }
     }
 
     /// Drops the records of pods that the store no longer has, as far as `left` pods go.
@@ -39,15 +44,28 @@ impl DesiredRecords {
             let is_held = |key: &_| ledger.entry(key).is_some();
             table.retain_without(positions, |pod| view.contains(pod), is_held);
         }
-        let Some(positions) = pass.others.portion(left) else { return };
+        if let Some(positions) = pass.others.portion(left) {
+            self.drop_absent_at(positions);
+        }
+        if !pass.others.is_over() {
+            return;
+        }
+        if let (Table::ByKey(table), Some(positions)) = (&self.table, pass.families.portion(left)) {
+            self.families.retain_in(positions, |key| ledger.entry(key).is_some() || table.shown(key).is_some());
+        }
+    }
+
+    fn drop_absent_at(&mut self, positions: Range<usize>) {
+        let view = &self.view;
         self.failed.retain_in(positions.clone(), |pod| view.contains(pod));
         self.excluded.retain_in(positions.clone(), |pod| view.contains(pod));
+        self.waiting.retain_in(positions.clone(), |pod, ()| view.contains(pod));
         match &mut self.table {
             Table::Identity => {}
             Table::ByPod(table) => table.retain_in(positions, |pod| view.contains(pod)),
             Table::ByKey(table) => {
                 let passed = table.retain_in(positions, |pod| view.contains(pod));
-                self.stale.extend(passed.into_iter().map(|uid| super::StalePod { uid, watch: None }));
+                self.stale.extend(passed.into_iter().map(|uid| StalePod { uid, watch: None, goes_on: false }));
             }
         }
     }

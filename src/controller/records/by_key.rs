@@ -5,17 +5,17 @@
 //!
 //! | a pod | is in |
 //! | --- | --- |
-//! | that has a record | `pods`; the owner also in `keys`, the others in `others` |
-//! | whose record cannot be made and never could | `unknown`: its key is not known |
-//! | that the store lost without an event | `gone`, until its record is deleted |
-//! | that is not selected | nothing |
+//! | that has records | `pods`; the owner of each also in `keys`, the others in `others` |
+//! | whose records cannot be made and never could | `unknown`: their keys are not known |
+//! | that the store lost without an event | `gone`, until its records are deleted |
+//! | that is not selected, or has no record | nothing |
 
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
 };
 
-use super::{Left, Projected};
+use super::{Keys, Left, Projected};
 use crate::{
     model::{
         pod::{Pod, StoredPod},
@@ -24,7 +24,7 @@ use crate::{
         uid::Uid,
         uid_map::UidMap,
     },
-    registry::Projection,
+    registry::{DesiredState, Projection},
 };
 
 /// Departed pods whose keys are kept, at least.
@@ -39,14 +39,14 @@ pub(super) struct KeyedRecords {
     unknown: UidMap<()>,
     /// The keys of pods that the store no longer has. Their deletion events may be still to come, and a second list
     /// may show that they exist.
-    gone: UidMap<Uid>,
+    gone: UidMap<Keys>,
     /// The keys that pods had lately, for people who ask about such a pod.
-    departed: Recent<Uid>,
+    departed: Recent<Keys>,
 }
 
-/// A pod that has a record.
+/// A pod that has records.
 struct Member {
-    key: Uid,
+    keys: Keys,
     /// Milliseconds since 1970. The least number if it cannot be read.
     created: i64,
 }
@@ -77,18 +77,25 @@ impl KeyedRecords {
         self.keys.get(key).map(|owned| &owned.owner)
     }
 
-    pub(super) fn key_of(&self, pod: &Uid) -> Option<&Uid> {
-        self.pods.get(pod).map(|member| &member.key)
+    pub(super) fn keys_of(&self, pod: &Uid) -> &[Uid] {
+        self.pods.get(pod).map(|member| &*member.keys).unwrap_or_default()
     }
 
     /// Also for a pod that the store no longer has.
-    pub(super) fn last_key_of(&self, pod: &Uid) -> Option<&Uid> {
-        self.key_of(pod).or_else(|| self.gone.get(pod))
+    pub(super) fn last_keys_of(&self, pod: &Uid) -> &[Uid] {
+        let gone = || self.gone.get(pod).map(|keys| &**keys).unwrap_or_default();
+        self.pods.get(pod).map_or_else(gone, |member| &member.keys)
     }
 
-    /// The key that a pod had before it left, lately.
-    pub(super) fn departed_key_of(&self, pod: &Uid) -> Option<&Uid> {
-        self.gone.get(pod).or_else(|| self.departed.get(pod))
+    /// The keys that a pod had before it left, lately.
+    pub(super) fn departed_keys_of(&self, pod: &Uid) -> &[Uid] {
+        self.gone.get(pod).or_else(|| self.departed.get(pod)).map(|keys| &**keys).unwrap_or_default()
+    }
+
+    /// All pods that have the record of a key.
+    pub(super) fn pods_of(&self, key: &Uid) -> impl Iterator<Item = &Uid> {
+        let others = self.others.get(key).into_iter().flatten().map(|rank| &rank.uid);
+        self.owner_of(key).into_iter().chain(others)
     }
 
     pub(super) fn has_unknown(&self) -> bool {
@@ -97,53 +104,84 @@ impl KeyedRecords {
 
     pub(super) fn project(&mut self, pod: &Pod, projection: Projection) -> Projected {
         match projection {
-            Projection::Record { key, fingerprint } => {
-                let member = Member { key: key.clone(), created: created(pod) };
-                let is_same = |before: &Member| before.key == key && before.created == member.created;
-                let stays = self.pods.get(&pod.uid).is_some_and(is_same);
-                let left = if stays { None } else { self.remove(&pod.uid) };
-                self.unknown.remove(&pod.uid);
-                self.enter(&pod.uid, member, StoredPod::Record(fingerprint));
-                // It may have the same key again.
-                let left = left.filter(|left| !matches!(left, Left::Free(free) if *free == key));
-                Projected { key: Some(key), left }
+            Projection::Record { key, fingerprint } => self.take(pod, &[(key, StoredPod::Record(fingerprint))]),
+            Projection::Records(records) => {
+                let shown = |state| match state {
+                    DesiredState::Made(fingerprint) => StoredPod::Record(fingerprint),
+                    DesiredState::Waits | DesiredState::Failed { .. } => StoredPod::Unreadable,
+                };
+                let records: Vec<(Uid, StoredPod)> =
+                    records.into_iter().map(|record| (record.key, shown(record.state))).collect();
+                self.take(pod, &records)
             }
-            Projection::NotSelected(_) => Projected { key: None, left: self.remove(&pod.uid) },
-            Projection::Unreadable | Projection::Failed { .. } => Projected { key: self.keep(pod), left: None },
+            Projection::NotSelected(_) => Projected { keys: Keys::default(), left: self.remove(&pod.uid) },
+            Projection::Unreadable | Projection::Failed { .. } => Projected { keys: self.keep(pod), left: Vec::new() },
         }
     }
 
-    /// The record of this pod stays as it is. Returns its key, if it is known.
-    fn keep(&mut self, pod: &Pod) -> Option<Uid> {
-        if let Some(key) = self.key_of(&pod.uid).cloned() {
-            if let Some(owned) = self.keys.get_mut(&key).filter(|owned| owned.owner == pod.uid) {
-                owned.shown = StoredPod::Unreadable;
+    /// The pod has these records.
+    fn take(&mut self, pod: &Pod, records: &[(Uid, StoredPod)]) -> Projected {
+        let created = created(pod);
+        let keys: Keys = records.iter().map(|(key, _)| key.clone()).collect();
+        let mut left = match self.pods.get_mut(&pod.uid).filter(|before| before.created == created) {
+            Some(before) if before.keys == keys => Vec::new(),
+            Some(before) => {
+                let before = std::mem::replace(&mut before.keys, keys.clone());
+                let lost = before.iter().filter(|key| !keys.contains(key));
+                lost.filter_map(|key| self.leave(key, created, &pod.uid)).collect()
             }
-            return Some(key);
-        }
-        let Some(key) = self.gone.remove(&pod.uid) else {
-            self.unknown.insert(&pod.uid, ());
-            return None;
+            None => {
+                let left = self.remove(&pod.uid);
+                self.pods.insert(&pod.uid, Member { keys: keys.clone(), created });
+                left
+            }
         };
-        self.enter(&pod.uid, Member { key: key.clone(), created: created(pod) }, StoredPod::Unreadable);
-        Some(key)
+        if keys.is_empty() {
+            self.pods.remove(&pod.uid);
+        }
+        for (key, shown) in records {
+            self.enter(key, Rank { created, uid: pod.uid.clone() }, *shown);
+        }
+        // It may have the same key again.
+        left.retain(|left| !matches!(left, Left::Free(free) if keys.contains(free)));
+        Projected { keys, left }
     }
 
-    fn enter(&mut self, pod: &Uid, member: Member, shown: StoredPod) {
-        let rank = Rank { created: member.created, uid: pod.clone() };
-        let key = member.key.clone();
-        self.pods.insert(pod, member);
-        let Some(owned) = self.keys.get_mut(&key) else {
-            self.keys.insert(&key, Owned { owner: pod.clone(), shown });
+    /// The records of this pod stay as they are. Returns their keys, if they are known.
+    fn keep(&mut self, pod: &Pod) -> Keys {
+        if let Some(keys) = self.pods.get(&pod.uid).map(|member| member.keys.clone()) {
+            for key in keys.iter() {
+                if let Some(owned) = self.keys.get_mut(key).filter(|owned| owned.owner == pod.uid) {
+                    owned.shown = StoredPod::Unreadable;
+                }
+            }
+            return keys;
+        }
+        let Some(keys) = self.gone.remove(&pod.uid) else {
+            self.unknown.insert(&pod.uid, ());
+            return Keys::default();
+        };
+        let created = created(pod);
+        self.pods.insert(&pod.uid, Member { keys: keys.clone(), created });
+        for key in keys.iter() {
+            self.enter(key, Rank { created, uid: pod.uid.clone() }, StoredPod::Unreadable);
+        }
+        keys
+    }
+
+    /// The pod has the record of this key.
+    fn enter(&mut self, key: &Uid, rank: Rank, shown: StoredPod) {
+        let Some(owned) = self.keys.get_mut(key) else {
+            self.keys.insert(key, Owned { owner: rank.uid, shown });
             return;
         };
-        if owned.owner == *pod {
+        if owned.owner == rank.uid {
             owned.shown = shown;
             return;
         }
         let created = self.pods.get(&owned.owner).map_or(i64::MIN, |owner| owner.created);
         let before = Rank { created, uid: owned.owner.clone() };
-        let others = self.others.entry(key).or_default();
+        let others = self.others.entry(key.clone()).or_default();
         if rank > before {
             others.remove(&rank);
             others.insert(before);
@@ -154,19 +192,20 @@ impl KeyedRecords {
     }
 
     /// The pod has no record any more.
-    pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {
+    pub(super) fn remove(&mut self, pod: &Uid) -> Vec<Left> {
         self.unknown.remove(pod);
-        if let Some(member) = self.pods.remove(pod) {
-            self.departed.insert(pod, member.key.clone(), DEPARTED_KEPT);
-            return self.leave(member, pod);
+        if let Some(Member { keys, created }) = self.pods.remove(pod) {
+            let left = keys.iter().filter_map(|key| self.leave(key, created, pod)).collect();
+            self.departed.insert(pod, keys, DEPARTED_KEPT);
+            return left;
         }
-        let key = self.gone.remove(pod)?;
-        (!self.keys.contains(&key)).then_some(Left::Free(key))
+        let keys = self.gone.remove(pod).unwrap_or_default();
+        keys.iter().filter(|key| !self.keys.contains(key)).cloned().map(Left::Free).collect()
     }
 
-    fn leave(&mut self, Member { key, created }: Member, pod: &Uid) -> Option<Left> {
-        let owned = self.keys.get_mut(&key)?;
-        let others = self.others.get_mut(&key);
+    fn leave(&mut self, key: &Uid, created: i64, pod: &Uid) -> Option<Left> {
+        let owned = self.keys.get_mut(key)?;
+        let others = self.others.get_mut(key);
         let left = if owned.owner != *pod {
             others?.remove(&Rank { created, uid: pod.clone() });
             None
@@ -175,11 +214,11 @@ impl KeyedRecords {
             *owned = Owned { owner: next.uid.clone(), shown: StoredPod::Unreadable };
             Some(Left::Passed { key: key.clone(), to: next.uid })
         } else {
-            self.keys.remove(&key);
+            self.keys.remove(key);
             Some(Left::Free(key.clone()))
         };
-        if self.others.get(&key).is_some_and(BTreeSet::is_empty) {
-            self.others.remove(&key);
+        if self.others.get(key).is_some_and(BTreeSet::is_empty) {
+            self.others.remove(key);
         }
         left
     }
@@ -204,7 +243,7 @@ impl KeyedRecords {
     ) {
         self.unknown.retain_in(positions.clone(), |pod, ()| exists(pod));
         let keys = &self.keys;
-        self.gone.retain_in(positions, |_, key| is_held(key) && !keys.contains(key));
+        self.gone.retain_in(positions, |_, gone| gone.iter().any(|key| is_held(key) && !keys.contains(key)));
     }
 
     /// Removes the pods at these positions that do not exist. Returns the pods that own a record instead of one of
@@ -214,11 +253,13 @@ impl KeyedRecords {
         let missing: Vec<Uid> = pods.filter(|pod| !exists(pod)).cloned().collect();
         let mut passed = Vec::new();
         for pod in missing {
-            let Some(member) = self.pods.remove(&pod) else { continue };
-            self.gone.insert(&pod, member.key.clone());
-            if let Some(Left::Passed { to, .. }) = self.leave(member, &pod) {
-                passed.push(to);
+            let Some(Member { keys, created }) = self.pods.remove(&pod) else { continue };
+            for key in keys.iter() {
+                if let Some(Left::Passed { to, .. }) = self.leave(key, created, &pod) {
+                    passed.push(to);
+                }
             }
+            self.gone.insert(&pod, keys);
         }
         passed
     }

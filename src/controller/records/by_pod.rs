@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Left, Projected};
+use super::{Keys, Left, Projected};
 use crate::{
     model::{pod::StoredPod, uid::Uid, uid_map::UidMap},
     registry::Projection,
@@ -25,12 +25,15 @@ impl PodRecords {
 
     pub(super) fn project(&mut self, pod: &Uid, projection: &Projection) -> Projected {
         let shown = match projection {
-            Projection::NotSelected(_) => return Projected { key: None, left: self.remove(pod) },
+            Projection::NotSelected(_) => {
+                return Projected { keys: Keys::default(), left: self.remove(pod).into_iter().collect() };
+            }
             Projection::Record { fingerprint, .. } => StoredPod::Record(*fingerprint),
-            Projection::Unreadable | Projection::Failed { .. } => StoredPod::Unreadable,
+            // A registry whose keys are UIDs has one record per pod.
+            Projection::Records(_) | Projection::Unreadable | Projection::Failed { .. } => StoredPod::Unreadable,
         };
         self.rows.insert(pod, shown);
-        Projected { key: Some(pod.clone()), left: None }
+        Projected { keys: Keys::One(pod.clone()), left: Vec::new() }
     }
 
     pub(super) fn remove(&mut self, pod: &Uid) -> Option<Left> {

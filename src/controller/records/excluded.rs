@@ -47,9 +47,9 @@ impl ExcludedPods {
         self.pods.contains(pod)
     }
 
-    /// The key that the record of an excluded pod would have.
-    pub(super) fn key_of(&self, pod: &Uid) -> Option<&Uid> {
-        self.pods.get(pod)?.as_ref()?.key.as_ref()
+    /// The keys that the records of an excluded pod would have.
+    pub(super) fn keys_of(&self, pod: &Uid) -> &[Uid] {
+        self.pods.get(pod).and_then(Option::as_ref).map(|excluded| &*excluded.keys).unwrap_or_default()
     }
 
     /// Those of these absent keys that a change of settings excludes.
@@ -59,10 +59,11 @@ impl ExcludedPods {
         }
         let (mut all, mut by_scope) = (HashSet::new(), HashSet::new());
         for excluded in self.pods.iter().filter_map(|(_, excluded)| excluded.as_ref()) {
-            let Some(key) = excluded.key.as_ref().filter(|key| absent.contains(*key)) else { continue };
-            all.insert(key.clone());
-            if excluded.by_scope {
-                by_scope.insert(key.clone());
+            for key in excluded.keys.iter().filter(|key| absent.contains(*key)) {
+                all.insert(key.clone());
+                if excluded.by_scope {
+                    by_scope.insert(key.clone());
+                }
             }
         }
         if settings_changed || all.len() > CHANGED_BY_THEMSELVES { all } else { by_scope }

@@ -9,7 +9,7 @@ use crate::{
         ids::RecordOwner,
         pod::to_record::{self, AllowList, Rule},
     },
-    registry::Excluded,
+    registry::{DesiredRecord, DesiredState, Excluded},
 };
 
 fn pod(uid: &str, second: u8) -> Pod {
@@ -32,14 +32,29 @@ fn uuid(n: usize) -> Uid {
 #[derive(Clone)]
 struct Seen {
     second: u8,
-    key: Uid,
-    shown: StoredPod,
+    records: BTreeMap<Uid, StoredPod>,
 }
 
 /// The pod that owns a key, and what it shows, by the definition.
 fn owner(model: &BTreeMap<Uid, Seen>, key: &Uid) -> Option<(Uid, StoredPod)> {
-    let pods = model.iter().filter(|(_, seen)| seen.key == *key);
-    pods.max_by_key(|(uid, seen)| (seen.second, (*uid).clone())).map(|(uid, seen)| (uid.clone(), seen.shown))
+    let pods = model.iter().filter_map(|(uid, seen)| Some((uid, seen.second, seen.records.get(key)?)));
+    pods.max_by_key(|(uid, second, _)| (*second, (*uid).clone())).map(|(uid, _, shown)| (uid.clone(), *shown))
+}
+
+/// One record, or several.
+fn projection(records: &BTreeMap<Uid, StoredPod>) -> Projection {
+    let fingerprint = |shown: &StoredPod| match shown {
+        StoredPod::Record(fingerprint) => DesiredState::Made(*fingerprint),
+        StoredPod::Unreadable => DesiredState::Waits,
+    };
+    let record =
+        |(key, shown): (&Uid, &StoredPod)| DesiredRecord { key: key.clone(), state: fingerprint(shown), parent: None };
+    match records.first_key_value() {
+        Some((key, StoredPod::Record(fingerprint))) if records.len() == 1 => {
+            Projection::Record { key: key.clone(), fingerprint: *fingerprint }
+        }
+        _ => Projection::Records(records.iter().map(record).collect()),
+    }
 }
 
 #[test]
@@ -48,47 +63,60 @@ fn last_created_pod_owns_each_key() {
         let seed = fastrand::u64(..);
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut table, mut model) = (KeyedRecords::default(), BTreeMap::<Uid, Seen>::new());
-        let keys: Vec<Uid> = (0..4).map(|n| Uid::from(format!("k{n}"))).collect();
+        let keys: Vec<Uid> = (0..5).map(|n| Uid::from(format!("k{n}"))).collect();
         for _ in 0..400 {
             let n = rng.u8(..12);
             let (name, second) = (format!("p{n}"), n % 5);
             let (uid, pod) = (Uid::from(name.as_str()), pod(&name, second));
-            let before = model.get(&uid).map(|seen| seen.key.clone());
-            let owned = before.as_ref().and_then(|key| owner(&model, key)).is_some_and(|(owner, _)| owner == uid);
+            let before = model.clone();
             let left = match rng.u8(..10) {
                 0..6 => {
-                    let (key, fingerprint) = (keys[rng.usize(..keys.len())].clone(), print(rng.u8(..)));
-                    model.insert(uid.clone(), Seen { second, key: key.clone(), shown: StoredPod::Record(fingerprint) });
-                    table.project(&pod, Projection::Record { key, fingerprint }).left
+                    let mut records = BTreeMap::new();
+                    for key in &keys {
+                        if rng.u8(..3) > 0 {
+                            continue;
+                        }
+                        let waits = rng.u8(..5) == 0;
+                        let shown = if waits { StoredPod::Unreadable } else { StoredPod::Record(print(rng.u8(..))) };
+                        records.insert(key.clone(), shown);
+                    }
+                    let projection = projection(&records);
+                    model.insert(uid.clone(), Seen { second, records });
+                    table.project(&pod, projection).left
                 }
                 6 => {
                     if let Some(seen) = model.get_mut(&uid) {
-                        seen.shown = StoredPod::Unreadable;
+                        seen.records.values_mut().for_each(|shown| *shown = StoredPod::Unreadable);
                     }
                     table.project(&pod, Projection::Failed { cause: "x".into() }).left
                 }
                 7 => {
                     model.remove(&uid);
-                    table.project(&pod, Projection::NotSelected(Excluded { key: None, by_scope: false })).left
+                    table.project(&pod, Projection::NotSelected(Excluded { keys: vec![], by_scope: false })).left
                 }
                 _ => {
                     model.remove(&uid);
                     table.remove(&uid)
                 }
             };
-            let moved = before.filter(|key| owned && model.get(&uid).is_none_or(|seen| seen.key != *key));
-            let expected = moved.map(|key| match owner(&model, &key) {
-                None => Left::Free(key),
-                Some((to, _)) => Left::Passed { key, to },
-            });
-            assert_eq!(left, expected, "seed {seed}");
-            // The loop projects the new owner, which shows what it showed last unless it cannot be read.
-            if let Some(Left::Passed { key, to }) = left {
-                let seen = model.get(&to).unwrap().clone();
-                if let StoredPod::Record(fingerprint) = seen.shown {
-                    let pod = self::pod(&to.to_string(), seen.second);
-                    table.project(&pod, Projection::Record { key, fingerprint });
+            let mut expected = Vec::new();
+            for key in &keys {
+                let owned = owner(&before, key).is_some_and(|(owner, _)| owner == uid);
+                let stays = model.get(&uid).is_some_and(|seen| seen.records.contains_key(key));
+                if owned && !stays {
+                    expected.push(match owner(&model, key) {
+                        None => Left::Free(key.clone()),
+                        Some((to, _)) => Left::Passed { key: key.clone(), to },
+                    });
                 }
+            }
+            assert_eq!(left, expected, "seed {seed}");
+            // The loop projects the new owners, which show what they showed last unless they cannot be read.
+            for left in left {
+                let Left::Passed { to, .. } = left else { continue };
+                let seen = model.get(&to).unwrap().clone();
+                let pod = self::pod(&to.to_string(), seen.second);
+                table.project(&pod, projection(&seen.records));
             }
             for key in &keys {
                 let expected = owner(&model, key);
@@ -96,6 +124,10 @@ fn last_created_pod_owns_each_key() {
                 // A pod that became unreadable before it owned the record shows that once it is projected.
                 let shown = expected.map(|(_, shown)| shown);
                 assert!(table.shown(key) == shown || table.shown(key) == Some(StoredPod::Unreadable), "seed {seed}");
+                let pods = model.iter().filter(|(_, seen)| seen.records.contains_key(key)).map(|(uid, _)| uid);
+                let (mut pods, mut found): (Vec<_>, Vec<_>) = (pods.collect(), table.pods_of(key).collect());
+                (pods.sort(), found.sort());
+                assert_eq!(found, pods, "seed {seed}");
             }
         }
         model.keys().for_each(|uid| _ = table.remove(uid));
@@ -117,16 +149,16 @@ fn absent_pod_keeps_its_key_for_a_while() {
         table.project(&pod(name, second), Projection::Record { key: key.clone(), fingerprint: print(second) });
     }
     assert_eq!(retain(&mut table, |uid| *uid == a, true), std::slice::from_ref(&a), "it owns the record now");
-    assert_eq!(table.last_key_of(&b), Some(&key));
-    assert_eq!(table.remove(&b), None, "another pod has the record");
+    assert_eq!(table.last_keys_of(&b), std::slice::from_ref(&key));
+    assert_eq!(table.remove(&b), [], "another pod has the record");
     assert!(retain(&mut table, |_| false, true).is_empty());
-    assert_eq!((table.owner_of(&key), table.last_key_of(&a)), (None, Some(&key)));
+    assert_eq!((table.owner_of(&key), table.last_keys_of(&a)), (None, std::slice::from_ref(&key)));
     retain(&mut table, |_| false, true);
-    assert_eq!(table.remove(&a), Some(Left::Free(key.clone())), "its deletion event came after the list");
+    assert_eq!(table.remove(&a), [Left::Free(key.clone())], "its deletion event came after the list");
     table.project(&pod("a", 1), Projection::Record { key, fingerprint: print(1) });
     retain(&mut table, |_| false, true);
     retain(&mut table, |_| false, false);
-    assert_eq!(table.last_key_of(&a), None);
+    assert!(table.last_keys_of(&a).is_empty());
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn presets_need_only_name_and_address() {
     for preset in PresetName::NAMES {
         let target = only(&format!("targets: [{{name: a, url: http://a, preset: {preset}}}]"));
         assert_eq!(target.speaks_v1(), *preset == "v1");
-        let records = &target.spec.records;
-        assert_eq!(records.put.is_some() || !records.batch.is_empty(), *preset != "v1");
+        let record = &target.spec.records.only;
+        assert_eq!(record.put.is_some() || !record.batch.is_empty(), *preset != "v1");
     }
 }
 
@@ -112,10 +112,10 @@ fn members_keep_values_and_places() {
     assert_eq!((connection.name.text.as_str(), connection.name.place.to_string().as_str()), ("cmdb", "t.yaml:2:11"));
     let timeout = connection.limits.unwrap().timeout.unwrap();
     assert_eq!((timeout.duration.as_secs(), timeout.place.line), (60, 8));
-    let put = records.put.unwrap().request;
+    let put = records.only.put.unwrap().request;
     assert_eq!((put.path.text.as_str(), put.path.place.to_string().as_str()), ("a/{{ id }}", "t.yaml:5:17"));
     assert!(put.method.is_none() && put.query.is_empty() && !records.exclusive.0);
-    assert_eq!(records.body.unwrap().0.to_json(), serde_json::json!({"pod": "{{ pod }}"}));
+    assert_eq!(records.only.body.unwrap().0.to_json(), serde_json::json!({"pod": "{{ pod }}"}));
     assert_eq!(connection.select.unwrap().label_selector.unwrap().text, "app=web");
 }
 
@@ -130,7 +130,7 @@ fn whole_numbers_and_booleans_become_texts() {
 fn statuses_match_codes_and_classes() {
     let target =
         only(&format!("{WHOLE}    outcome: [{{status: [404, 5xx], is: absent}}, {{status: 2xx, is: done}}]\n"));
-    let [first, second] = target.spec.records.outcome.as_slice() else { panic!() };
+    let [first, second] = target.spec.records.only.outcome.as_slice() else { panic!() };
     let statuses = first.status.as_ref().unwrap();
     assert!(statuses.matches(404) && statuses.matches(503) && !statuses.matches(400));
     assert!(second.status.as_ref().unwrap().matches(204) && second.outcome.name() == "done");
@@ -148,9 +148,9 @@ fn preset_maps_merge_and_requests_are_replaced() {
     assert_eq!(body.get("state").unwrap().to_json(), serde_json::json!({}), "a map replaces a text");
     assert_eq!(&*body.get("owner").unwrap().place.source.name, "preset rest");
     assert_eq!(&*body.get("title").unwrap().place.source.name, "t.yaml");
-    let delete = target.spec.records.delete.unwrap();
+    let delete = target.spec.records.only.delete.unwrap();
     assert!(delete.path.text == "gone" && delete.query.is_empty());
-    let item = target.spec.records.item.unwrap();
+    let item = target.spec.records.only.item.unwrap();
     assert!(item.body.is_none() && item.mark.is_some());
     let vars = target.spec.records.vars;
     assert!(vars.iter().all(|(name, _)| name.text == "collection"), "null removes, also without a preset below");
@@ -159,7 +159,7 @@ fn preset_maps_merge_and_requests_are_replaced() {
 #[test]
 fn null_in_a_request_stays() {
     let target = only(&format!("{WHOLE}    find: {{path: a, at: \"\", body: {{a: null}}}}\n    item: {{id: /id}}\n"));
-    let find = target.spec.records.find.unwrap();
+    let find = target.spec.records.only.find.unwrap();
     assert_eq!(find.request.body.unwrap().0.to_json(), serde_json::json!({"a": null}));
 }
 

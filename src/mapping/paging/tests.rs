@@ -28,7 +28,7 @@ targets:
 fn read(list: &str, pages: &[(Json, &str)]) -> (Vec<String>, Result<usize, Error>) {
     let target = target(list);
     let term = target.term(1, &json!({}));
-    let mut reader = target.read_list(&term).unwrap().unwrap();
+    let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
     let (mut urls, mut items) = (Vec::new(), 0);
     for (page, link) in pages.iter().chain(pages.last()) {
         let request = match reader.request() {
@@ -95,7 +95,7 @@ fn endless_list_fails() {
 #[test]
 fn refused_page_fails_the_list() {
     let target = target("{path: x, items: /r}");
-    let mut reader = target.read_list(&target.term(1, &json!({}))).unwrap().unwrap();
+    let mut reader = target.kinds[0].read_list(&target.term(1, &json!({}))).unwrap().unwrap();
     reader.request().unwrap();
     for (status, outcome) in [(500, RuleOutcome::Uncertain), (401, RuleOutcome::Pause), (404, RuleOutcome::Absent)] {
         let Err(Error::Refused(judgement)) = reader.take(&Answer::new(status, [], b"no")) else { panic!("{status}") };

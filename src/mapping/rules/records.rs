@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::requests;
-use crate::mapping::{place::Error, spec::RecordsSpec};
+use super::{kinds, requests};
+use crate::mapping::{
+    place::{Error, Place},
+    spec::{RecordSpec, RecordsSpec},
+};
 
 /// Longer than registries need to show a write, and shorter than the default time between resyncs.
 const LONGEST_LAG: Duration = Duration::from_secs(3600);
@@ -13,45 +16,53 @@ const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
 const SHORTEST_ROUND: Duration = Duration::from_secs(60);
 
 pub(super) fn check(records: &RecordsSpec, errors: &mut Vec<Error>) {
-    writes(records, errors);
     mark(records, errors);
-    reads(records, errors);
     prepare(records, errors);
     notices(records, errors);
+    adopt(records, errors);
     requests::headers(&records.headers, errors);
     requests::words(&records.vars, errors);
-    records.batch.iter().for_each(|batch| requests::batch(batch, errors));
     records.requests().for_each(|request| requests::request(request, errors));
+    if records.kinds.is_empty() {
+        record(&records.only, "the target", false, errors);
+    } else {
+        kinds::check(records, errors);
+    }
 }
 
-fn writes(records: &RecordsSpec, errors: &mut Vec<Error>) {
-    let RecordsSpec { place, put, create, update, delete, find, list, batch, .. } = records;
+/// `owner` is what has these members, as errors name it. `goes_along` says whether the registry may be the only one that
+/// removes the record.
+pub(super) fn record(record: &RecordSpec, owner: &str, goes_along: bool, errors: &mut Vec<Error>) {
+    writes(record, owner, goes_along, errors);
+    reads(record, errors);
+    record.batch.iter().for_each(|batch| requests::batch(batch, errors));
+}
+
+fn writes(record: &RecordSpec, owner: &str, goes_along: bool, errors: &mut Vec<Error>) {
+    let RecordSpec { place, put, create, update, delete, find, list, batch, .. } = record;
     let batch_puts = batch.iter().any(|batch| !batch.put.is_empty());
-    let mut refuse = |place: &crate::mapping::place::Place, what: &str, fix: &str| errors.push(place.error(what, fix));
-    if records.body.is_none() {
-        refuse(place, "the target has no `body`", "add it, or name a `preset`");
+    let mut refuse =
+        |place: &Place, what: &str, fix: &str| errors.push(place.error(format!("{owner} has {what}"), fix));
+    if record.body.is_none() {
+        refuse(place, "no `body`", "add it, or name a `preset`");
     }
     match (put, create, update) {
         (Some(_), Some(other), _) | (Some(_), _, Some(other)) => {
-            refuse(
-                &other.place,
-                "the target has `put` and `create` or `update`",
-                "use either `put`, or `create` and `update`",
-            );
+            refuse(&other.place, "`put` and `create` or `update`", "use either `put`, or `create` and `update`");
         }
-        (None, Some(create), None) => refuse(&create.place, "the target has `create` and no `update`", "add `update`"),
-        (None, None, Some(update)) => refuse(&update.place, "the target has `update` and no `create`", "add `create`"),
+        (None, Some(create), None) => refuse(&create.place, "`create` and no `update`", "add `update`"),
+        (None, None, Some(update)) => refuse(&update.place, "`update` and no `create`", "add `create`"),
         (None, None, None) if !batch_puts => {
-            refuse(place, "the target has no `put`", "add `put`, or `create` and `update`, or a `batch` with `put`");
+            refuse(place, "no `put`", "add `put`, or `create` and `update`, or a `batch` with `put`");
         }
         _ => {}
     }
+    if delete.is_none() && !goes_along && batch.iter().all(|batch| batch.delete.is_empty()) {
+        refuse(place, "no `delete`", "add `delete`, or a `batch` with `delete`");
+    }
     if let Some(create) = create.as_ref().filter(|_| find.is_none() && list.is_none()) {
         // After a request without an answer, only reading tells whether the record was created.
-        refuse(&create.place, "`create` needs `find` or `list`", "add one of the two");
-    }
-    if delete.is_none() && batch.iter().all(|batch| batch.delete.is_empty()) {
-        refuse(place, "the target has no `delete`", "add `delete`, or a `batch` with `delete`");
+        errors.push(create.place.error("`create` needs `find` or `list`", "add one of the two"));
     }
 }
 
@@ -62,28 +73,35 @@ fn mark(records: &RecordsSpec, errors: &mut Vec<Error>) {
     }
 }
 
-fn reads(records: &RecordsSpec, errors: &mut Vec<Error>) {
-    if let (Some(adopt), None) = (&records.adopt, &records.update) {
-        // `put` would make a record of its own beside the one that was found.
-        let what = "`adopt` finds records under ids of others, and the target has no `update`";
-        errors.push(adopt.place.error(what, "remove `adopt`, or use `create` and `update` with `remote`"));
-    }
-    let reader = records.list.as_ref().map(|list| &list.place).or(records.find.as_ref().map(|find| &find.place));
-    match (&records.item, reader) {
+fn reads(record: &RecordSpec, errors: &mut Vec<Error>) {
+    let reader = record.list.as_ref().map(|list| &list.place).or(record.find.as_ref().map(|find| &find.place));
+    match (&record.item, reader) {
         (None, Some(place)) => errors.push(place.error("nothing says how to read a record", "add `item`")),
         (Some(item), None) => errors.push(item.place.error("`item` needs `list` or `find`", "add one of the two")),
         _ => {}
     }
-    if let Some(item) = &records.item
+    if let Some(item) = &record.item
         && let (Some(_), Some(body)) = (&item.digest, &item.body)
     {
         errors.push(body.0.place.error("`item` has `digest` and `body`", "use one of the two"));
     }
-    if let Some(list) = &records.list {
+    if let Some(list) = &record.list {
         list.next.iter().for_each(|next| requests::next(next, errors));
         if let Some(lag) = list.lag.as_ref().filter(|lag| lag.duration > LONGEST_LAG) {
             errors.push(lag.place.error("the lag is out of bounds", "use at most 1h"));
         }
+    }
+}
+
+fn adopt(records: &RecordsSpec, errors: &mut Vec<Error>) {
+    let Some(adopt) = &records.adopt else { return };
+    if !records.kinds.is_empty() {
+        let fix = "remove one of the two; records of a target with `kinds` cannot be taken over";
+        errors.push(adopt.place.error("the target has `kinds` and `adopt`", fix));
+    } else if records.only.update.is_none() {
+        // `put` would make a record of its own beside the one that was found.
+        let what = "`adopt` finds records under ids of others, and the target has no `update`";
+        errors.push(adopt.place.error(what, "remove `adopt`, or use `create` and `update` with `remote`"));
     }
 }
 
@@ -97,7 +115,11 @@ fn notices(records: &RecordsSpec, errors: &mut Vec<Error>) {
     if round.every.duration < SHORTEST_ROUND {
         errors.push(round.every.place.error("the interval is out of bounds", "use 1m to 24h"));
     }
-    if records.list.is_some() || records.find.is_some() {
+    if !records.kinds.is_empty() {
+        let fix = "remove `round`, or use two targets";
+        errors.push(round.place.error("the target has `kinds` and `round`", fix));
+    }
+    if records.only.list.is_some() || records.only.find.is_some() {
         let fix = "remove `round`: what differs is found and written again without it";
         errors.push(round.place.error("the target has `round`, and `list` or `find`", fix));
     }

@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use minijinja::Value;
 
-use super::{Selection, Target, facts::WriteFacts};
+use super::{Selection, Target};
 use crate::{
     mapping::{
-        batch::BatchRequest,
-        items::{FindRequest, ItemReading},
+        kind::{
+            Kind,
+            compile::{self as kind, Common, optional},
+        },
         notices::TargetNotices,
-        outcome::RequestPurpose,
-        paging::ListRequest,
         place,
-        request::{RequestTemplate, Shared},
+        request::Shared,
         scope::Scope,
         selector::LabelSelector,
-        spec::{RecordsSpec, SelectSpec, TargetSpec, values::TemplateText},
-        template::{Compiler, Leaf, Template},
+        spec::{KindSpec, RecordsSpec, SelectSpec, TargetSpec, values::TemplateText},
+        template::{Compiler, KindWords},
         values,
         vars::Vars,
         words::{Position, Word, WordSet},
-        writes::{PrepareStep, WriteTemplate, Writes},
+        writes::PrepareStep,
     },
     model::ids::RecordOwner,
 };
@@ -35,78 +35,68 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
     let prepared: Vec<(String, Vec<String>)> = records.prepare.iter().map(kept_names).collect();
     let vars = Arc::new(Vars::compile(&records.vars, &prepared, &mut errors));
     let variables = vars.names();
-    let mut compiler = Compiler { vars: &vars, variables: &variables, prepared: &prepared, errors: &mut errors };
+    let (kind, variables, prepared) = (KindWords::NONE, &variables[..], &prepared[..]);
+    let mut compiler = Compiler { vars: &vars, variables, prepared, kind, errors: &mut errors };
+    let mark = mark(records.mark.as_ref(), owner, &vars, &mut compiler);
+    let select = connection.select.as_ref().map_or(Some(Selection::default()), |spec| selection(spec, &mut compiler));
     let shared = Shared {
         url: &connection.url.text,
         headers: &records.headers,
-        rules: &records.outcome,
-        check: records.check.as_ref(),
-        reason: records.reason.as_ref(),
+        rules: &records.only.outcome,
+        check: records.only.check.as_ref(),
+        reason: records.only.reason.as_ref(),
     };
-    let mark = mark(records.mark.as_ref(), owner, &vars, &mut compiler);
-    let select = connection.select.as_ref().map_or(Some(Selection::default()), |spec| selection(spec, &mut compiler));
-    let id = optional(records.id.as_ref(), |id| id_leaf(id, &mut compiler));
-    let body = optional(records.body.as_ref(), |body| compiler.tree(Position::Body, body).map(Arc::new));
     let prepare = prepare(records, &shared, &mut compiler);
-    let writes = writes(records, &shared, &mut compiler);
     let notices = TargetNotices::compile(records, &shared, &mut compiler);
-    let delete = optional(records.delete.as_ref(), |spec| {
-        RequestTemplate::compile(spec, RequestPurpose::Delete, false, &shared, &mut compiler)
-    });
-    let find = optional(records.find.as_ref(), |spec| {
-        FindRequest::compile(spec, RequestPurpose::Find, &shared, &mut compiler)
-    });
-    let adopt = optional(records.adopt.as_ref(), |spec| {
-        FindRequest::compile(spec, RequestPurpose::Adopt, &shared, &mut compiler)
-    });
-    let list = optional(records.list.as_ref(), |spec| ListRequest::compile(spec, &shared, &mut compiler));
-    let ours = body.as_ref().and_then(Option::as_ref);
-    let item = optional(records.item.as_ref(), |spec| ItemReading::compile(spec, ours, &mut compiler));
-    let batches: Vec<_> =
-        records.batch.iter().map(|spec| BatchRequest::compile(spec, &shared, &mut compiler)).collect();
-    let batches: Option<Vec<BatchRequest>> = batches.into_iter().collect();
-    if let Some(Some(delete)) = &delete {
-        names_one_record(delete, &mut compiler);
-    }
+    let pages = connection.limits.as_ref().and_then(|limits| limits.pages).map_or(PAGES, |pages| pages.0);
+    let common =
+        Common { shared, mark: mark.as_ref().map_or("", |(mark, _)| mark), exclusive: records.exclusive.0, pages };
+    let kinds = kinds(records, &common, &mut compiler);
     let compiled = (|| {
-        let (mark, base) = mark?;
-        let (select, id, body, writes, batches) = (select?, id?, body?, writes?, batches?);
-        let adopt = adopt?;
-        let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
-        let needed = needed(&select, id.as_ref(), body.as_deref(), &writes, &batches).and(of_adopt);
-        Some(Target {
-            name: connection.name.text.clone(),
-            base,
-            mark,
-            exclusive: records.exclusive.0,
-            remembers: connection.memory.is_some(),
-            select,
-            id,
-            body,
-            writes,
-            delete: delete?,
-            find: find?,
-            adopt,
-            list: list?,
-            item: item?,
-            batches,
-            prepare: prepare?,
-            notices: notices?,
-            facts: WriteFacts::default(),
-            needed,
-            pages: connection.limits.as_ref().and_then(|limits| limits.pages).map_or(PAGES, |pages| pages.0),
-        })
+        let (mark, base) = mark.clone()?;
+        let (select, prepare, notices, kinds) = (select?, prepare?, notices?, kinds?);
+        let of_select = select.when.as_ref().map(|when| when.uses().words);
+        let needed = kinds.iter().map(|kind: &Kind| kind.needed).chain(of_select).fold(WordSet::NONE, WordSet::and);
+        let (name, remembers) = (connection.name.text.clone(), connection.memory.is_some());
+        Some(Target { name, base, mark, remembers, select, prepare, notices, kinds, needed })
     })();
     if let (Some(target), true) = (compiled, errors.is_empty()) { Ok(target) } else { Err(errors) }
 }
 
-/// `Some(None)` if the member is absent, `None` if it is wrong.
-#[allow(clippy::option_option, reason = "an absent member is no error")]
-fn optional<S, T>(spec: Option<&S>, compile: impl FnOnce(&S) -> Option<T>) -> Option<Option<T>> {
-    match spec {
-        None => Some(None),
-        Some(spec) => compile(spec).map(Some),
+/// The kinds of the file, or the nameless one.
+fn kinds(records: &RecordsSpec, common: &Common<'_>, compiler: &mut Compiler<'_>) -> Option<Vec<Kind>> {
+    if records.kinds.is_empty() {
+        return kind::nameless(&records.only, records.adopt.as_ref(), common, compiler).map(|kind| vec![kind]);
     }
+    let ordered = parents_first(records);
+    let names: Vec<&str> = ordered.iter().map(|(name, _)| *name).collect();
+    let family = |spec: &KindSpec| -> Vec<&(&str, &KindSpec)> {
+        let above =
+            |spec: &KindSpec| ordered.iter().find(|(name, _)| spec.of.as_ref().is_some_and(|of| of.text == *name));
+        std::iter::successors(above(spec), |(_, spec)| above(spec)).collect()
+    };
+    let compiled: Vec<Option<Kind>> = ordered
+        .iter()
+        .enumerate()
+        .map(|(index, (name, spec))| {
+            let parent = spec.of.as_ref().and_then(|of| names.iter().position(|name| *name == of.text));
+            let above = family(spec);
+            kind::named(name, index, parent, spec, &above, common, compiler)
+        })
+        .collect();
+    compiled.into_iter().collect()
+}
+
+/// The kinds, each behind the one that it belongs to. The rules of the file forbid circles.
+fn parents_first(records: &RecordsSpec) -> Vec<(&str, &KindSpec)> {
+    let mut left: Vec<(&str, &KindSpec)> = records.kinds.iter().map(|(key, kind)| (key.text.as_str(), kind)).collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let is_left = |name: &str| left.iter().any(|(other, _)| *other == name);
+        let next = left.iter().position(|(_, kind)| kind.of.as_ref().is_none_or(|of| !is_left(&of.text)));
+        ordered.push(left.remove(next.unwrap_or_default()));
+    }
+    ordered
 }
 
 fn kept_names(spec: &crate::mapping::spec::reading::PrepareSpec) -> (String, Vec<String>) {
@@ -157,56 +147,7 @@ fn selection(spec: &SelectSpec, compiler: &mut Compiler<'_>) -> Option<Selection
     Some(Selection { namespaces, labels, when })
 }
 
-fn id_leaf(spec: &TemplateText, compiler: &mut Compiler<'_>) -> Option<Leaf> {
-    let leaf = compiler.leaf(Position::Id, spec)?;
-    if !leaf.uses().words.overlaps(WordSet::RECORD.without(WordSet::of(&[Word::Cluster, Word::Owner]))) {
-        compiler.fail(&spec.place, "the id is the same for all pods", "use `pod` in it, such as `{{ pod.uid }}`");
-        return None;
-    }
-    Some(leaf)
-}
-
 fn prepare(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Vec<PrepareStep>> {
     let steps: Vec<_> = records.prepare.iter().map(|spec| PrepareStep::compile(spec, shared, compiler)).collect();
     steps.into_iter().collect()
-}
-
-fn writes(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Writes> {
-    let mut write = |spec, kind| WriteTemplate::compile(spec, kind, shared, compiler);
-    match (&records.put, &records.create, &records.update) {
-        (Some(put), ..) => write(put, RequestPurpose::Put).map(Writes::Put),
-        (None, Some(create), Some(update)) => {
-            let (create, update) = (write(create, RequestPurpose::Create), write(update, RequestPurpose::Update));
-            Some(Writes::CreateUpdate { create: create?, update: update? })
-        }
-        _ if records.batch.iter().any(|batch| !batch.put.is_empty()) => Some(Writes::Batches),
-        _ => Some(Writes::Nothing),
-    }
-}
-
-/// A delete that names no record would concern all of them.
-fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
-    if !delete.uses().overlaps(WordSet::of(&[Word::Id, Word::Remote])) {
-        let place = delete.place().clone();
-        compiler.fail(&place, "`delete` does not say which record", "use `{{ id }}` or `{{ remote }}` in it");
-    }
-}
-
-fn needed(
-    select: &Selection,
-    id: Option<&Leaf>,
-    body: Option<&Template>,
-    writes: &Writes,
-    batches: &[BatchRequest],
-) -> WordSet {
-    let requests: Vec<&WriteTemplate> = match writes {
-        Writes::Put(put) => vec![put],
-        Writes::CreateUpdate { create, update } => vec![create, update],
-        Writes::Batches | Writes::Nothing => Vec::new(),
-    };
-    let leaves = select.when.iter().chain(id).map(|leaf| leaf.uses().words);
-    let of_body = body.map(|body| body.uses().words);
-    let of_requests = requests.into_iter().map(|write| write.request.uses());
-    let of_batches = batches.iter().map(BatchRequest::put_uses);
-    leaves.chain(of_body).chain(of_requests).chain(of_batches).fold(WordSet::NONE, WordSet::and)
 }

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::{Target, TermWords};
 use crate::mapping::{
+    kind::Kind,
     place,
     request::RequestTemplate,
     scope::Scope,
@@ -18,21 +19,25 @@ const RECORDS: [(&str, &str); 2] =
 
 /// The requests that are the same for two records. One that cannot be rendered for these is not judged.
 pub(super) fn check(target: &Target, term: &TermWords) -> Vec<place::Error> {
+    target.kinds.iter().flat_map(|kind| of_kind(kind, term)).collect()
+}
+
+fn of_kind(kind: &Kind, term: &TermWords) -> Vec<place::Error> {
     let deletions = RECORDS.map(|(id, remote)| {
         let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
         let time = "2026-01-02T03:04:05.000Z".to_owned();
         let change = ChangeWords { id: "change".to_owned(), order: 1, time, kind: ChangeKind::Delete };
-        target.delete_scope(term, id, &held(remote), &change, &removal)
+        kind.delete_scope(term, id, &held(remote), &change, &removal)
     });
-    let lookups = RECORDS.map(|(id, remote)| target.find_scope(term, id, &held(remote)));
-    let delete = target.delete.as_ref().filter(|request| is_same(request, &deletions));
-    let find = target.find.as_ref().map(|find| &find.request).filter(|request| is_same(request, &lookups));
+    let lookups = RECORDS.map(|(id, remote)| kind.find_scope(term, id, &held(remote)));
+    let delete = kind.delete.as_ref().filter(|request| is_same(request, &deletions));
+    let find = kind.find.as_ref().map(|find| &find.request).filter(|request| is_same(request, &lookups));
     let requests = [("delete", delete), ("find", find)].into_iter();
     let errors = requests.filter_map(|(name, request)| {
         let what = format!("`{name}` is the same request for two records");
         Some(request?.place().error(what, "use `{{ id }}` or `{{ remote }}` so that it names one record"))
     });
-    let batches = target.batches.iter().filter(|batch| batch.deletes());
+    let batches = kind.batches.iter().filter(|batch| batch.deletes());
     let batches = batches.filter_map(|batch| {
         let [one, other] = deletions.each_ref().map(|scope| batch.delete_operations(scope).ok());
         let what = "`delete` of the batch is the same for two records";

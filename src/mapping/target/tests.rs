@@ -2,16 +2,18 @@
 
 use super::*;
 use crate::mapping::{
+    answer::Answer,
     load,
     request::RenderedRequest,
     samples,
     spec::{request::RuleOutcome, values::PresetName},
-    writes::ChangeKind,
+    writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
 };
 use serde_json::json;
 
 mod forms;
 mod fuzz;
+mod kinds;
 mod messages;
 
 pub(super) fn owner() -> RecordOwner {
@@ -45,19 +47,35 @@ fn removal() -> RemovalWords {
     RemovalWords { reason: "deleted".into(), observed: true }
 }
 
+impl Target {
+    /// The record of a pod, of a target without `kinds`.
+    pub(in crate::mapping) fn render(
+        &self,
+        record: &Record,
+        term: &TermWords,
+    ) -> Result<Option<RenderedRecord>, RenderError> {
+        let Some(mut records) = self.records(record, term, &|_, _| None)? else { return Ok(None) };
+        match records.remove(0).state {
+            RecordState::Rendered(record) => Ok(Some(record)),
+            RecordState::Failed(error) => Err(error),
+            RecordState::Waits => panic!("it belongs to no other record"),
+        }
+    }
+}
+
 fn render(target: &Target, record: &Record) -> RenderedRecord {
     target.render(record, &term(target)).unwrap().unwrap()
 }
 
 fn put(target: &Target, record: &RenderedRecord, held: &Held) -> RenderedRequest {
-    let Writes::Put(put) = &target.writes else { panic!("no put") };
-    let scope = target.write_scope(record, held, &change(ChangeKind::Put));
+    let Writes::Put(put) = &target.kinds[0].writes else { panic!("no put") };
+    let scope = target.kinds[0].write_scope(record, held, &change(ChangeKind::Put));
     put.request.render(&scope, Some(&record.body)).unwrap()
 }
 
 fn delete(target: &Target, id: &str, held: &Held) -> Result<RenderedRequest, RenderError> {
-    let scope = target.delete_scope(&term(target), id, held, &change(ChangeKind::Delete), &removal());
-    target.delete.as_ref().unwrap().render(&scope, None)
+    let scope = target.kinds[0].delete_scope(&term(target), id, held, &change(ChangeKind::Delete), &removal());
+    target.kinds[0].delete.as_ref().unwrap().render(&scope, None)
 }
 
 fn body(request: &RenderedRequest) -> Json {
@@ -119,7 +137,7 @@ fn preset_compares_what_the_registry_shows() {
     };
     let read = |body: &Json| {
         let kv = kv(body);
-        target.read_item(&kv, &answer(200, &json!({"kvs": [kv]})), &term(&target)).unwrap()
+        target.kinds[0].read_item(&kv, &answer(200, &json!({"kvs": [kv]})), &term(&target)).unwrap()
     };
     let mut shown = record.body.clone();
     shown["theirs"] = json!(1);
@@ -175,7 +193,10 @@ fn etcd_record_is_written_in_a_transaction() {
     let target = target(ETCD);
     let record = render(&target, &sample(0));
     assert_eq!(record.id, format!("/systems/c1/{}", sample(0).pod.uid));
-    assert_eq!((record.key.clone(), &*target.key(&record.id).text()), (target.key(&record.id), &*record.key.text()));
+    assert_eq!(
+        (record.key.clone(), &*target.kinds[0].key(&record.id).text()),
+        (target.kinds[0].key(&record.id), &*record.key.text())
+    );
     let request = put(&target, &record, &Held::default());
     let sent = body(&request);
     assert_eq!(request.url, "https://etcd.example:2379/v3/kv/txn");
@@ -185,7 +206,7 @@ fn etcd_record_is_written_in_a_transaction() {
     assert_eq!(body(&later)["compare"][1]["mod_revision"], "41");
     let value = sent["success"][0]["request_put"]["value"].as_str().unwrap().to_owned();
     let kv = json!({"key": sent["success"][0]["request_put"]["key"], "value": value, "mod_revision": "42"});
-    let item = target.read_item(&kv, &answer(200, &json!({"kvs": [kv]})), &term(&target)).unwrap();
+    let item = target.kinds[0].read_item(&kv, &answer(200, &json!({"kvs": [kv]})), &term(&target)).unwrap();
     assert_eq!(
         (item.id, item.mark, item.seen),
         (Some(record.id), crate::mapping::items::ItemMark::Ours, Some(json!("42")))
@@ -196,7 +217,7 @@ fn etcd_record_is_written_in_a_transaction() {
 #[test]
 fn etcd_answers_are_judged_by_rules() {
     let target = target(ETCD);
-    let Writes::Put(put) = &target.writes else { panic!("no put") };
+    let Writes::Put(put) = &target.kinds[0].writes else { panic!("no put") };
     let judged = |status: u16, body: &Json| put.request.judge(&answer(status, body), term(&target).scope());
     let header = json!({"revision": "9"});
     let done = judged(200, &json!({"header": header, "succeeded": true}));
@@ -219,8 +240,8 @@ fn consul_records_are_written_in_batches() {
     let record = render(&target, &sample(0));
     assert_eq!(record.body["Service"], "web");
     assert_eq!(render(&target, &sample(1)).body["Service"], "web", "without the label, the name of the root");
-    let batch = &target.batches[0];
-    let scope = target.write_scope(&record, &Held::default(), &change(ChangeKind::Put));
+    let batch = &target.kinds[0].batches[0];
+    let scope = target.kinds[0].write_scope(&record, &Held::default(), &change(ChangeKind::Put));
     let operations = batch.put_operations(&scope).unwrap();
     assert_eq!(operations[0]["Service"]["Service"], record.body);
     assert_eq!(operations[0]["Service"]["Node"], "k8s-c1");
@@ -238,7 +259,7 @@ fn consul_records_are_written_in_batches() {
 #[test]
 fn consul_list_encodes_the_filter() {
     let target = target(CONSUL);
-    let mut reader = target.read_list(&term(&target)).map(Option::unwrap).unwrap();
+    let mut reader = target.kinds[0].read_list(&term(&target)).map(Option::unwrap).unwrap();
     let request = reader.request().unwrap().unwrap();
     let query = "filter=Meta%5B%22managed-by%22%5D%20%3D%3D%20%22pod-registrar%3Ac1%3Apod-registrar%22";
     assert_eq!(request.url, format!("https://consul.example:8501/v1/catalog/node-services/k8s-c1?{query}"));
@@ -419,7 +440,7 @@ fn only_members_that_are_read_are_compared() {
     let record = render(&target, &sample(0));
     let mut shown = json!({"id": record.id, "title": record.body["name"], "m": {"n": 1.0, "o": target.mark()}, "x": 1});
     let read = |shown: &Json| {
-        let item = target.read_item(shown, &answer(200, shown), &term(&target)).unwrap();
+        let item = target.kinds[0].read_item(shown, &answer(200, shown), &term(&target)).unwrap();
         item.content.fingerprint().unwrap()
     };
     assert_eq!(read(&shown), record.fingerprint);
@@ -434,7 +455,7 @@ fn only_members_that_are_read_are_compared() {
 fn revision_may_be_a_map() {
     let target = target(PLAIN);
     let shown = json!({"id": "a", "seq": 5, "term": 1});
-    let item = target.read_item(&shown, &answer(200, &shown), &term(&target)).unwrap();
+    let item = target.kinds[0].read_item(&shown, &answer(200, &shown), &term(&target)).unwrap();
     assert_eq!(item.seen, Some(json!({"s": 5, "t": 1})));
     let record = render(&target, &sample(0));
     let url = |seen| put(&target, &record, &Held { remote: None, seen }).url;

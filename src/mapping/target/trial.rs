@@ -3,11 +3,13 @@
 //! Templates whose words are unknown now cannot be judged: those that use an answer, what a registry assigned, or the
 //! value of a label.
 
-use serde_json::{Map, Value as Json};
+use minijinja::Value;
+use serde_json::Value as Json;
 
 use super::{RenderedRecord, Target, TermWords, one_record};
 use crate::{
     mapping::{
+        kind::{Kind, with_each},
         notices::NoticeWords,
         place, record_words, samples,
         scope::Scope,
@@ -22,8 +24,7 @@ use crate::{
 /// The errors of all templates, one per template.
 pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Error> {
     let mut trial = Trial { errors: Vec::new() };
-    let kept = target.prepare.iter().map(|step| (step.name.clone(), step.sample()));
-    let term = target.term(1, &Json::Object(kept.collect::<Map<_, _>>()));
+    let term = target.sample_term();
     let records = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
     for (record, name) in records.iter().zip(samples::NAMES) {
         trial.record(target, record, name, &term);
@@ -37,6 +38,15 @@ pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Er
 
 struct Trial {
     errors: Vec<place::Error>,
+}
+
+/// A record of a sample pod, for those that belong to it.
+#[derive(Clone)]
+struct TriedRecord {
+    kind: usize,
+    each: Option<Value>,
+    /// The word `of` of the records that belong to it.
+    with_own: Vec<(String, Value)>,
 }
 
 impl Trial {
@@ -67,30 +77,73 @@ impl Trial {
             Some(Err(error)) => self.note(&error, WordSet::UNKNOWN, sample),
             None | Some(Ok(true)) => {}
         }
-        let (id, key) = match target.identify(record, &scope) {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.note(&error, WordSet::UNKNOWN, sample);
-                (record.pod.uid.clone(), record.pod.uid.as_str().into())
+        let mut tried: Vec<TriedRecord> = Vec::new();
+        for kind in &target.kinds {
+            let parents = tried.iter().filter(|above| Some(above.kind) == kind.parent).cloned().map(Some);
+            let parents: Vec<Option<TriedRecord>> = if kind.parent.is_none() { vec![None] } else { parents.collect() };
+            for parent in parents {
+                tried.extend(self.kind(kind, parent.as_ref(), &scope, &record.pod.uid, sample));
             }
-        };
-        let scope = scope.with(vec![(Word::Id, id.as_str().into())]);
-        if let Some(body) = &target.body {
-            let with_digest = scope.with(vec![(Word::Digest, "0".repeat(32).into())]);
-            body.try_parts(&with_digest, &mut |error| self.note(&error, WordSet::UNKNOWN, sample));
-        }
-        if let Ok(rendered) = target.body(scope, id, key) {
-            self.writes(target, &rendered, sample);
         }
     }
 
-    fn writes(&mut self, target: &Target, record: &RenderedRecord, sample: &str) {
+    /// The records of a kind that belong to `parent`.
+    fn kind(
+        &mut self,
+        kind: &Kind,
+        parent: Option<&TriedRecord>,
+        scope: &Scope,
+        pod: &str,
+        sample: &str,
+    ) -> Vec<TriedRecord> {
+        let inherited = parent.and_then(|parent| parent.each.as_ref());
+        let elements = kind.elements(scope, inherited).unwrap_or_else(|error| {
+            self.note(&error, WordSet::UNKNOWN, sample);
+            Vec::new()
+        });
+        let record = |each| self.element(kind, parent, each, scope, pod, sample);
+        elements.into_iter().filter_map(record).collect()
+    }
+
+    fn element(
+        &mut self,
+        kind: &Kind,
+        parent: Option<&TriedRecord>,
+        each: Option<Value>,
+        scope: &Scope,
+        pod: &str,
+        sample: &str,
+    ) -> Option<TriedRecord> {
+        let scope = with_each(scope, each.as_ref());
+        match kind.exists(&scope) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => self.note(&error, WordSet::UNKNOWN, sample),
+        }
+        let (id, key) = kind.identify(pod, &scope).unwrap_or_else(|error| {
+            self.note(&error, WordSet::UNKNOWN, sample);
+            (pod.to_owned(), kind.key(pod))
+        });
+        let above = parent.map_or_else(Vec::new, |parent| parent.with_own.clone());
+        let of = Value::from_pairs(above.iter().map(|(name, words)| (name.as_str(), words.clone())));
+        let scope = scope.with(vec![(Word::Id, id.as_str().into()), (Word::Of, of)]);
+        self.body(kind, &scope, sample);
+        if let Ok(rendered) = kind.body(scope, id.clone(), key) {
+            self.writes(kind, &rendered, sample);
+        }
+        let remote = kind.sample_remote().as_ref().map(values::of_json).unwrap_or_default();
+        let own = Value::from_pairs([("id", Value::from(id)), ("remote", remote)]);
+        let with_own = above.into_iter().chain([(kind.name().unwrap_or_default().to_owned(), own)]).collect();
+        Some(TriedRecord { kind: kind.index(), each, with_own })
+    }
+
+    fn writes(&mut self, kind: &Kind, record: &RenderedRecord, sample: &str) {
         // A record that is written for the first time has neither.
         let is_missing = WordSet::of(&[Word::Remote, Word::Seen]);
         let unknown = WordSet::UNKNOWN.without(is_missing);
-        let first = target.write_scope(record, &Held::default(), &change(ChangeKind::Put));
-        let later = target.write_scope(record, &held(), &change(ChangeKind::Put));
-        match &target.writes {
+        let first = kind.write_scope(record, &Held::default(), &change(ChangeKind::Put));
+        let later = kind.write_scope(record, &held(), &change(ChangeKind::Put));
+        match &kind.writes {
             Writes::Put(put) => put.request.try_parts(&first, &mut |error| self.note(&error, unknown, sample)),
             Writes::CreateUpdate { create, update } => {
                 create.request.try_parts(&first, &mut |error| self.note(&error, unknown, sample));
@@ -98,35 +151,47 @@ impl Trial {
             }
             Writes::Batches | Writes::Nothing => {}
         }
-        if let Some(adopt) = &target.adopt {
-            let scope = target.adopt_scope(record);
+        if let Some(adopt) = &kind.adopt {
+            let scope = kind.adopt_scope(record);
             adopt.request.try_parts(&scope, &mut |error| self.note(&error, WordSet::UNKNOWN, sample));
         }
-        for batch in &target.batches {
+        for batch in &kind.batches {
             batch.try_puts(&first, &mut |error| self.note(&error, unknown, sample));
         }
     }
 
+    fn body(&mut self, kind: &Kind, scope: &Scope, sample: &str) {
+        let with_digest = scope.with(vec![(Word::Digest, "0".repeat(32).into())]);
+        kind.try_body(&with_digest, &mut |error| self.note(&error, WordSet::UNKNOWN, sample));
+    }
+
     /// The requests that do not depend on a pod.
     fn others(&mut self, target: &Target, term: &TermWords) {
-        let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
-        let id = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
-        let delete = target.delete_scope(term, id, &held(), &change(ChangeKind::Delete), &removal);
-        let find = target.find_scope(term, id, &held());
         let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
-        let requests = target.prepare.iter().flat_map(|step| step.requests()).map(|request| (request, &term.0));
-        let requests = requests.chain(target.delete.iter().map(|request| (request, &delete)));
-        let requests = requests.chain(target.find.iter().map(|one| (&one.request, &find)));
-        requests.for_each(|(request, scope): (_, &Scope)| request.try_parts(scope, &mut note));
+        for request in target.prepare.iter().flat_map(|step| step.requests()) {
+            request.try_parts(&term.0, &mut note);
+        }
         for (_, kind, request) in target.notices.all() {
             let words = NoticeWords { id: "change".to_owned(), time: "2026-01-02T03:04:05.000Z".to_owned(), kind };
             request.try_parts(&target.notice_scope(term, &words), &mut note);
         }
-        for batch in &target.batches {
+        target.kinds.iter().for_each(|kind| self.others_of_kind(kind, term));
+    }
+
+    fn others_of_kind(&mut self, kind: &Kind, term: &TermWords) {
+        let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
+        let id = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
+        let delete = kind.delete_scope(term, id, &held(), &change(ChangeKind::Delete), &removal);
+        let find = kind.find_scope(term, id, &held());
+        let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
+        let requests = kind.delete.iter().map(|request| (request, &delete));
+        let requests = requests.chain(kind.find.iter().map(|one| (&one.request, &find)));
+        requests.for_each(|(request, scope): (_, &Scope)| request.try_parts(scope, &mut note));
+        for batch in &kind.batches {
             batch.try_deletes(&delete, &mut note);
             batch.try_request(&term.0, &mut note);
         }
-        if let Ok(Some(mut reader)) = target.read_list(term).map_err(&mut note) {
+        if let Ok(Some(mut reader)) = kind.read_list(term).map_err(&mut note) {
             // The first page is known, so that its request can be judged.
             if let Err(crate::mapping::paging::Error::Render(error)) = reader.request() {
                 note(error);

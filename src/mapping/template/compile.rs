@@ -6,7 +6,7 @@ use minijinja::{
 };
 use serde_json::Value as Json;
 
-use super::{Compiler, Each, Leaf, MapTemplate, Part, Template};
+use super::{Compiler, Each, KindWords, Leaf, MapTemplate, Part, Template};
 use crate::mapping::{
     check::{self, Allowed, Uses},
     engine::Compiled,
@@ -25,14 +25,25 @@ impl Compiler<'_> {
         self.errors.push(place.error(what, fix));
     }
 
+    /// Compiles the templates of one kind.
+    pub(in crate::mapping) fn of_kind<'a>(&'a mut self, kind: KindWords<'a>) -> Compiler<'a> {
+        let Self { vars, variables, prepared, kind: _, errors } = self;
+        Compiler { vars, variables, prepared, kind, errors }
+    }
+
+    /// The words that templates at this position may use.
+    pub(in crate::mapping) fn words(&self, position: Position) -> WordSet {
+        position.words().without(self.kind.lacking)
+    }
+
     pub(in crate::mapping) fn leaf(&mut self, position: Position, spec: &TemplateText) -> Option<Leaf> {
-        self.text(position, position.words(), &spec.place, &spec.text)
+        self.text(position, self.words(position), &spec.place, &spec.text)
     }
 
     /// A template that has to be exactly one expression.
     pub(in crate::mapping) fn condition(&mut self, position: Position, spec: &TemplateText) -> Option<Leaf> {
-        let leaf =
-            self.text(position, position.words().without(WordSet::of(&[Word::Omit])), &spec.place, &spec.text)?;
+        let words = self.words(position).without(WordSet::of(&[Word::Omit]));
+        let leaf = self.text(position, words, &spec.place, &spec.text)?;
         if !leaf.is_expression() {
             self.fail(
                 &spec.place,
@@ -45,7 +56,7 @@ impl Compiler<'_> {
     }
 
     pub(in crate::mapping) fn tree(&mut self, position: Position, spec: &TemplateTree) -> Option<Template> {
-        self.template(position, position.words(), &spec.0)
+        self.template(position, self.words(position), &spec.0)
     }
 
     pub(in crate::mapping) fn text(
@@ -89,8 +100,8 @@ impl Compiler<'_> {
         let place = &place.of_part(text);
         let vars = self.vars;
         let variable = |name: &str| vars.index(name).map(|index| vars.words(index));
-        let allowed =
-            Allowed { position, words, variable: &variable, variables: self.variables, prepared: self.prepared };
+        let (variables, prepared, above) = (self.variables, self.prepared, self.kind.above);
+        let allowed = Allowed { position, words, variable: &variable, variables, prepared, above };
         let parsed = parse_expr(text).and_then(|parsed| Ok((check::check(&parsed, &allowed), Compiled::new(text)?)));
         match parsed {
             Ok((Ok((uses, members)), compiled)) => return Some((compiled.with_members(members), uses)),

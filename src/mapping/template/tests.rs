@@ -30,7 +30,8 @@ fn compile(text: &str) -> Result<Compiled, String> {
     };
     let vars = Arc::new(Vars::compile(&entries, &[], &mut errors));
     let variables = vars.names();
-    let mut compiler = Compiler { vars: &vars, variables: &variables, prepared: &[], errors: &mut errors };
+    let mut compiler =
+        Compiler { vars: &vars, variables: &variables, prepared: &[], kind: KindWords::NONE, errors: &mut errors };
     let template = compiler.tree(Position::Body, &TemplateTree(tree.get("body").unwrap_or(&tree).clone()));
     match template {
         Some(template) if errors.is_empty() => {

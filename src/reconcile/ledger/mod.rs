@@ -313,6 +313,17 @@ impl Ledger {
         settled
     }
 
+    /// The registry removed the record together with the one that it belonged to, or may have. Returns whether that is
+    /// news. A request in flight says itself what became of it.
+    pub fn follow_parent(&mut self, uid: &Uid, known: Known) -> bool {
+        let is_in_flight = self.pending.get(uid).is_some_and(|pending| pending.attempts().in_flight.is_some());
+        let before = self.known(uid);
+        if is_in_flight || before == Known::Absent || before == known {
+            return false;
+        }
+        self.entries.change_existing(uid, |entry| (entry.known, entry.touched) = (known, true)).is_some()
+    }
+
     /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.
     pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(in_flight) = self.take_in_flight(uid) else { return };

@@ -351,10 +351,10 @@ impl Registry for Client {
     fn project(&self, pod: &Pod) -> Projection {
         let Some((target, term)) = &self.select else { return Projection::identity(pod) };
         let Some(content) = &pod.content else { return Projection::Unreadable };
-        match target.render(&content.record, term) {
-            Ok(Some(_)) => Projection::identity(pod),
-            Ok(None) => Projection::NotSelected(Excluded {
-                key: Some(pod.uid.clone()),
+        match target.selects(&content.record, term) {
+            Ok(true) => Projection::identity(pod),
+            Ok(false) => Projection::NotSelected(Excluded {
+                keys: vec![pod.uid.clone()],
                 by_scope: !target.has_in_scope(&content.record),
             }),
             Err(error) => Projection::Failed { cause: error.to_string() },

@@ -43,13 +43,13 @@ impl TargetReader {
     /// # Errors
     /// The registry does not answer, or its answer cannot be read.
     pub async fn occupant(&self, record: &RenderedRecord) -> Result<Occupant, Failure> {
-        let target = self.target();
-        let (find, scope) = match (&target.adopt, &target.find) {
-            (Some(adopt), _) => (adopt, target.adopt_scope(record)),
-            (None, Some(find)) => (find, target.find_scope(self.term(), &record.id, &Held::default())),
+        let Some(kind) = self.target().kinds.get(record.kind) else { return Ok(Occupant::Unknown) };
+        let (find, scope) = match (&kind.adopt, &kind.find) {
+            (Some(adopt), _) => (adopt, kind.adopt_scope(record)),
+            (None, Some(find)) => (find, kind.find_scope(self.term(), &record.id, &Held::default())),
             (None, None) => return Ok(Occupant::Unknown),
         };
-        if !target.reads_mark() {
+        if !kind.reads_mark() {
             return Ok(Occupant::Unknown);
         }
         let request = find.request.render(&scope, None);
@@ -58,11 +58,11 @@ impl TargetReader {
         let Some((shown, answer)) = fetched.map_err(|refusal: LookupRefusal| reason(refusal))? else {
             return Ok(Occupant::Nothing);
         };
-        let Some(item) = target.read_item(&shown, &answer, self.term()) else { return Ok(Occupant::Unknown) };
+        let Some(item) = kind.read_item(&shown, &answer, self.term()) else { return Ok(Occupant::Unknown) };
         if item.mark == ItemMark::Ours {
             return Ok(Occupant::Ours);
         }
-        let mark = target.read_mark(&shown, &answer, self.term()).filter(|mark| !mark.is_empty());
+        let mark = kind.read_mark(&shown, &answer, self.term()).filter(|mark| !mark.is_empty());
         Ok(Occupant::Foreign(Box::new(ForeignRecord { shown, item, mark })))
     }
 }
@@ -70,6 +70,8 @@ impl TargetReader {
 impl TargetClient {
     /// From now on, this record counts as ours: the next put of the pod's record replaces it.
     pub fn take_over(&self, record: &RenderedRecord, item: &RegistryItem) {
-        self.records.lock().found(&record.key, &record.id, item, None);
+        if let Some(kind) = self.kinds.get(record.kind) {
+            kind.records.lock().found(&record.key, &record.id, item, None);
+        }
     }
 }

@@ -20,7 +20,7 @@ use futures::{StreamExt as _, stream};
 
 use self::members::{Member, MemberResult, assign, change_of, chunks, faults};
 use super::{
-    MappedOperation, TargetClient,
+    KindClient, MappedOperation,
     delete::{Permit, RecordDeletion},
     judge::{Ruling, Stop, rule, verdict},
     put::{Put, STRIKES_MAX, id_of},
@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Bytes of a bulk request, if the file sets no limit.
-const BYTES: usize = 1 << 20;
+pub(super) const BYTES: usize = 1 << 20;
 
 /// What one bulk request says about its members.
 enum Outcome {
@@ -52,12 +52,15 @@ enum Outcome {
     Failed(Stop),
 }
 
-impl TargetClient {
+impl KindClient {
     /// Sends operations in as few requests as possible. Returns one verdict per operation, in the same order.
-    pub(super) async fn write_batch(&self, operations: &[Encoded<MappedOperation>]) -> Result<Vec<Verdict>, Failure> {
-        let term = self.term();
+    pub(super) async fn write_batch(
+        &self,
+        operations: &[Encoded<MappedOperation>],
+        term: &TermWords,
+    ) -> Result<Vec<Verdict>, Failure> {
         let mut verdicts: Vec<Option<Verdict>> = vec![None; operations.len()];
-        let mut bulk: Vec<Vec<Member<'_>>> = self.target.batches.iter().map(|_| Vec::new()).collect();
+        let mut bulk: Vec<Vec<Member<'_>>> = self.kind.batches.iter().map(|_| Vec::new()).collect();
         let mut alone = Vec::new();
         let indexes: Vec<_> = operations.iter().map(|encoded| self.batch_of(encoded)).collect();
         // One that would be alone in a batch has its own request.
@@ -68,7 +71,7 @@ impl TargetClient {
             .enumerate()
             .map(|(place, (encoded, index))| {
                 let index = index.filter(|index| together(index) || !self.has_own_request(encoded));
-                self.member(place, encoded, index, &term)
+                self.member(place, encoded, index, term)
             })
             .collect();
         let mut members = stream::iter(members).buffered(self.lookups_max.max(1)).enumerate();
@@ -89,11 +92,11 @@ impl TargetClient {
             }
         }
         drop(members);
-        for (batch, members) in self.target.batches.iter().zip(bulk) {
-            self.send_members(batch, members, &term, &mut verdicts).await?;
+        for (batch, members) in self.kind.batches.iter().zip(bulk) {
+            self.send_members(batch, members, term, &mut verdicts).await?;
         }
         for place in alone {
-            let result = self.write_one(&operations[place]).await;
+            let result = self.write_one(&operations[place], term).await;
             verdicts[place] = Some(match result {
                 Ok(verdict) => verdict,
                 Err(failure) => self.unless_first(failure.into(), &verdicts)?,
@@ -104,7 +107,7 @@ impl TargetClient {
     }
 
     /// A failure of the first request is one of the whole call. Later, the verdicts that there are must not be lost.
-    fn unless_first(&self, stop: Stop, verdicts: &[Option<Verdict>]) -> Result<Verdict, Failure> {
+    pub(super) fn unless_first(&self, stop: Stop, verdicts: &[Option<Verdict>]) -> Result<Verdict, Failure> {
         match stop {
             Stop::Verdict(verdict) => Ok(verdict),
             Stop::Failure(failure) if verdicts.iter().all(Option::is_none) => Err(failure),
@@ -117,19 +120,19 @@ impl TargetClient {
     /// The batch that an operation can go with.
     fn batch_of(&self, encoded: &Encoded<MappedOperation>) -> Option<usize> {
         let is_put = matches!(encoded.body, MappedOperation::Put(_));
-        self.target.batches.iter().position(|batch| if is_put { batch.puts() } else { batch.deletes() })
+        self.kind.batches.iter().position(|batch| if is_put { batch.puts() } else { batch.deletes() })
     }
 
     fn has_own_request(&self, encoded: &Encoded<MappedOperation>) -> bool {
         match encoded.body {
-            MappedOperation::Put(_) => matches!(self.target.writes, Writes::Put(_) | Writes::CreateUpdate { .. }),
-            MappedOperation::Delete(_) => self.target.delete.is_some(),
+            MappedOperation::Put(_) => matches!(self.kind.writes, Writes::Put(_) | Writes::CreateUpdate { .. }),
+            MappedOperation::Delete { .. } => self.kind.delete.is_some(),
         }
     }
 
     pub(super) fn put_operations_lack_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
-        let scope = || self.target.write_scope(put.record, &known.held, &put.change);
-        self.target
+        let scope = || self.kind.write_scope(put.record, &known.held, &put.change);
+        self.kind
             .batches
             .iter()
             .find(|batch| batch.puts())
@@ -145,7 +148,7 @@ impl TargetClient {
         term: &TermWords,
     ) -> Result<Option<(usize, Member<'a>)>, Stop> {
         let Some(index) = index else { return Ok(None) };
-        let batch = &self.target.batches[index];
+        let batch = &self.kind.batches[index];
         let mut known = self.records.lock().knowledge(&encoded.uid);
         let (id, change, operations) = match &encoded.body {
             MappedOperation::Put(_) if known.is_uncertain => return Ok(None),
@@ -155,10 +158,10 @@ impl TargetClient {
                 if self.read_first(&put, &mut known, lacks_words).await? {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
-                let scope = self.target.write_scope(record, &known.held, &put.change);
+                let scope = self.kind.write_scope(record, &known.held, &put.change);
                 (record.id.clone(), put.change.id, batch.put_operations(&scope))
             }
-            MappedOperation::Delete(removal) => {
+            MappedOperation::Delete { removal, .. } => {
                 let deletion = self.deletion_of(encoded, *removal, term);
                 if let Permit::Nothing = self.permit(&deletion, &mut known).await? {
                     self.records.lock().deleted(&encoded.uid);
@@ -166,7 +169,7 @@ impl TargetClient {
                 }
                 let id = id_of(&encoded.uid, &known).into_owned();
                 let RecordDeletion { change, removal, .. } = &deletion;
-                let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+                let scope = self.kind.delete_scope(term, &id, &known.held, change, removal);
                 (id, change.id.clone(), batch.delete_operations(&scope))
             }
         };
@@ -237,7 +240,7 @@ impl TargetClient {
             firsts.into_iter().for_each(|key| self.not_taken(key, true));
             return Outcome::Failed(failure.into());
         }
-        creates().for_each(|member| self.records.lock().begin_create(member.key));
+        creates().for_each(|member| self.records.lock().begin_create(member.key, &member.id));
         let outcome = self.exchange_chunk(batch, chunk, term).await;
         match &outcome {
             Outcome::Failed(Stop::Failure(Failure::Broken(_))) => {
@@ -380,7 +383,7 @@ impl TargetClient {
 
     /// Writes one record in a batch of its own.
     pub(super) async fn put_in_batch(&self, put: &Put<'_>) -> Result<(), Stop> {
-        let batch = self.target.batches.iter().find(|batch| batch.puts());
+        let batch = self.kind.batches.iter().find(|batch| batch.puts());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that writes"))?;
         let known = self.records.lock().knowledge(put.key);
         let creates = !known.exists && batch.reads_remote();
@@ -388,7 +391,7 @@ impl TargetClient {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
         }
-        let scope = self.target.write_scope(put.record, &known.held, &put.change);
+        let scope = self.kind.write_scope(put.record, &known.held, &put.change);
         let operations = batch.put_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let id = put.record.id.clone();
         let (record, change) = (Some(put.record), put.change.id.clone());
@@ -398,11 +401,11 @@ impl TargetClient {
 
     /// Deletes one record in a batch of its own.
     pub(super) async fn delete_in_batch(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<(), Stop> {
-        let batch = self.target.batches.iter().find(|batch| batch.deletes());
+        let batch = self.kind.batches.iter().find(|batch| batch.deletes());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that deletes"))?;
         let id = id_of(deletion.key, known).into_owned();
         let RecordDeletion { change, removal, term, .. } = deletion;
-        let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+        let scope = self.kind.delete_scope(term, &id, &known.held, change, removal);
         let operations = batch.delete_operations(&scope).map_err(|error| Stop::rejected(error.to_string()))?;
         let (record, change) = (None, change.id.clone());
         let member = Member { place: 0, key: deletion.key, id, change, record, operations, bytes: 0, creates: false };
@@ -416,13 +419,5 @@ impl TargetClient {
             Outcome::Refused(faults, whole) => self.refused(&alone[0], faults.get(&0), &whole),
             Outcome::Failed(stop) => Err(stop),
         }
-    }
-
-    /// The limits of a batch of the event loop: records and bytes.
-    pub(super) fn batch_limits(&self) -> (usize, usize) {
-        let limits = self.target.batches.iter().map(|batch| batch.limits);
-        let items = limits.clone().filter_map(|limits| limits.records.or(limits.operations)).min();
-        let bytes = limits.filter_map(|limits| limits.bytes).min();
-        (items.unwrap_or(1), bytes.unwrap_or(BYTES))
     }
 }

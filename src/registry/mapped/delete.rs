@@ -1,7 +1,7 @@
 //! Deleting one record. Only a record that is known to be ours is deleted.
 
 use super::{
-    TargetClient,
+    KindClient,
     find::Lookup,
     judge::{Ruling, Stop, rule},
     put::id_of,
@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     mapping::{
+        batch::BatchRequest,
         target::TermWords,
         writes::{ChangeWords, RemovalWords},
     },
@@ -33,8 +34,13 @@ pub(super) enum Permit {
     Nothing,
 }
 
-impl TargetClient {
+impl KindClient {
     pub(super) async fn delete(&self, deletion: &RecordDeletion<'_>) -> Result<(), Stop> {
+        if self.kind.cascade && !self.deletes() {
+            // The registry removes it with its parent.
+            self.records.lock().deleted(deletion.key);
+            return Ok(());
+        }
         let mut known = self.records.lock().knowledge(deletion.key);
         for _ in 0..DELETES_MAX {
             if let Permit::Nothing = self.permit(deletion, &mut known).await? {
@@ -47,7 +53,7 @@ impl TargetClient {
                     return Ok(());
                 }
                 // It is read again, and its mark with it.
-                Ruling::Stale(reason) | Ruling::Exists(reason) if self.target.find.is_none() => {
+                Ruling::Stale(reason) | Ruling::Exists(reason) if self.kind.find.is_none() => {
                     return Err(Stop::retry(reason));
                 }
                 Ruling::Stale(_) | Ruling::Exists(_) => known.is_uncertain = true,
@@ -59,22 +65,26 @@ impl TargetClient {
         Err(Stop::retry("the record keeps changing"))
     }
 
+    fn deletes(&self) -> bool {
+        self.kind.delete.is_some() || self.kind.batches.iter().any(BatchRequest::deletes)
+    }
+
     /// Makes sure that the record is ours.
     pub(super) async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
-        if !self.target.id_is_uid() && known.id.is_none() && !known.is_uncertain {
+        if !self.kind.key_is_id() && known.id.is_none() && !known.is_uncertain {
             // Neither a list nor a write showed it, so its id is not known.
             return Ok(Permit::Nothing);
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
-        let is_ours = if self.target.reads_mark() {
+        let is_ours = if self.kind.reads_mark() {
             known.is_verified || known.is_written
         } else {
-            known.is_written || known.is_tried || self.target.exclusive
+            known.is_written || known.is_tried || self.kind.exclusive
         };
         if is_ours && !lacks_words && !known.is_uncertain {
             return Ok(Permit::Granted);
         }
-        if !is_ours && !self.target.reads_mark() {
+        if !is_ours && !self.kind.reads_mark() {
             return Ok(Permit::Nothing);
         }
         match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
@@ -101,11 +111,11 @@ impl TargetClient {
     fn deletion_lacks_words(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> bool {
         let id = id_of(deletion.key, known);
         let RecordDeletion { change, removal, term, .. } = deletion;
-        let scope = || self.target.delete_scope(term, &id, &known.held, change, removal);
-        let single = self.target.delete.as_ref();
+        let scope = || self.kind.delete_scope(term, &id, &known.held, change, removal);
+        let single = self.kind.delete.as_ref();
         single.is_some_and(|delete| known.lacks(delete.uses()) && delete.render(&scope(), None).is_err())
             || self
-                .target
+                .kind
                 .batches
                 .iter()
                 .find(|batch| batch.deletes())
@@ -113,12 +123,12 @@ impl TargetClient {
     }
 
     async fn delete_once(&self, deletion: &RecordDeletion<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
-        let Some(delete) = &self.target.delete else {
+        let Some(delete) = &self.kind.delete else {
             return self.delete_in_batch(deletion, known).await.map(|()| Ruling::Done);
         };
         let id = id_of(deletion.key, known);
         let RecordDeletion { change, removal, term, .. } = deletion;
-        let scope = self.target.delete_scope(term, &id, &known.held, change, removal);
+        let scope = self.kind.delete_scope(term, &id, &known.held, change, removal);
         let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?.about(&change.id);
         self.save().await?;
         let exchanged = self.transport.send(&request).await?;

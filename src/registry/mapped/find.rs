@@ -3,16 +3,17 @@
 use serde_json::Value as Json;
 
 use super::{
-    TargetClient,
+    KindClient,
     judge::{Ruling, Stop, rule},
     transport::TargetTransport,
 };
 use crate::mapping::{
     answer::Answer,
     items::{FindRequest, ItemMark, RegistryItem},
+    kind::Kind,
     request::RenderedRequest,
     scope::Scope,
-    target::{RenderedRecord, Target, TermWords},
+    target::{RenderedRecord, TermWords},
     writes::Held,
 };
 
@@ -27,11 +28,11 @@ pub(super) enum Lookup {
     Ours(Box<RegistryItem>),
 }
 
-impl TargetClient {
+impl KindClient {
     pub(super) async fn find(&self, id: &str, held: &Held, term: &TermWords) -> Result<Lookup, Stop> {
         // It is never closed.
         let _turn = self.lookups.acquire().await;
-        match look_up(self.target, &self.transport, id, held, term).await {
+        match look_up(self.kind, &self.transport, id, held, term).await {
             Ok((lookup, _)) => Ok(lookup),
             Err(LookupRefusal::Forbidden(reason)) => Err(self.forbidden(&reason, term).await),
             Err(LookupRefusal::Stop(stop)) => Err(stop),
@@ -55,20 +56,20 @@ impl<T: Into<Stop>> From<T> for LookupRefusal {
 
 /// Looks a record up. Returns also the record as the registry shows it.
 pub(super) async fn look_up(
-    target: &Target,
+    kind: &Kind,
     transport: &TargetTransport,
     id: &str,
     held: &Held,
     term: &TermWords,
 ) -> Result<(Lookup, Option<Json>), LookupRefusal> {
-    let Some(find) = &target.find else { return Ok((Lookup::Unknown, None)) };
-    let scope = target.find_scope(term, id, held);
+    let Some(find) = &kind.find else { return Ok((Lookup::Unknown, None)) };
+    let scope = kind.find_scope(term, id, held);
     // It may need the id that the registry assigned, which is not known.
     let Ok(request) = find.request.render(&scope, None) else { return Ok((Lookup::Unknown, None)) };
     let Some((json, answer)) = fetch(find, &request, &scope, transport).await? else {
         return Ok((Lookup::Nothing, None));
     };
-    let Some(item) = target.read_item(&json, &answer, term) else {
+    let Some(item) = kind.read_item(&json, &answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());
     };
     match (&item.id, item.mark) {

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{
-    TargetClient,
+    KindClient,
     doubles::{DoublePlace, Doubles},
     judge::failure,
 };
@@ -18,6 +18,7 @@ use crate::{
         paging::{Error as ListError, ListReader},
         request::RenderedRequest,
         spec::request::RuleOutcome,
+        target::TermWords,
         values::shorten,
     },
     model::{digest::Fingerprint, uid::Uid},
@@ -45,12 +46,12 @@ pub(super) struct ListInProgress {
     reported: u64,
 }
 
-impl TargetClient {
-    /// Reads the next page with records of ours, or the last page.
-    pub(super) async fn page(&self, token: Option<String>) -> Result<InventoryPage, Failure> {
+impl KindClient {
+    /// Reads the next page with records of this kind that are ours, or the last page.
+    pub(super) async fn page(&self, token: Option<String>, term: &TermWords) -> Result<InventoryPage, Failure> {
         let mut current = self.list.lock().await;
         let mut list = match (token, current.take()) {
-            (None, _) => self.begin().await?,
+            (None, _) => self.begin(term)?,
             (Some(token), Some(list)) if list.token == token => list,
             // The list was begun again by another caller.
             _ => return Err(Failure::Expired),
@@ -98,11 +99,9 @@ impl TargetClient {
         }
     }
 
-    async fn begin(&self) -> Result<ListInProgress, Failure> {
-        self.prepare_again().await?;
-        let term = self.term();
+    fn begin(&self, term: &TermWords) -> Result<ListInProgress, Failure> {
         let begun = Instant::now();
-        let reader = self.target.read_list(&term).map_err(|error| self.unusable(&error.to_string()))?;
+        let reader = self.kind.read_list(term).map_err(|error| self.unusable(&error.to_string()))?;
         let mut reader = reader.ok_or_else(|| self.unusable("the target has no `list`"))?;
         let request = reader.request().map_err(|error| self.unusable(&error.to_string()))?;
         let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
@@ -121,8 +120,8 @@ impl TargetClient {
                 ItemMark::Ours => true,
                 ItemMark::Foreign => false,
                 ItemMark::NotRead => {
-                    let is_written = |id: &str| records.knowledge(&self.target.key(id)).is_written;
-                    self.target.exclusive || item.id.as_deref().is_some_and(is_written)
+                    let is_written = |id: &str| records.knowledge(&self.kind.key(id)).is_written;
+                    self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
                 }
             };
             let Some(id) = item.id.clone().filter(|id| !id.is_empty()) else {
@@ -138,7 +137,7 @@ impl TargetClient {
             if !may_be_ours || is_repeated {
                 continue;
             }
-            let key = self.target.key(&id);
+            let key = self.kind.key(&id);
             let known = records.knowledge(&key).held.remote;
             match list.doubles.place(&key, &id, &item, known.as_ref(), list.keys.contains(&key)) {
                 DoublePlace::Counts => list.keys.insert(key.clone()),
@@ -159,7 +158,7 @@ impl TargetClient {
     /// Names the members of a record that the registry changes. Values of pods do not go into the log.
     fn report_settled(&self, id: &str, sent: &Json, item: &RegistryItem) {
         let members = match &item.content {
-            ItemContent::Body(found) => view_differences(&self.target.view(sent), found),
+            ItemContent::Body(found) => view_differences(&self.kind.view(sent), found),
             _ => Vec::new(),
         };
         let members: Vec<String> = members.into_iter().map(|difference| difference.pointer).collect();
@@ -187,16 +186,15 @@ impl TargetClient {
         Failure::Inventory(self.transport.clean(error))
     }
 
-    /// Sends a request that reads and is always allowed. Returns whether there is one.
-    pub(super) async fn probe(&self, term: &crate::mapping::target::TermWords) -> Result<bool, Failure> {
-        let Ok(Some(mut reader)) = self.target.read_list(term) else { return Ok(false) };
+    /// Sends a request that reads and is always allowed. Returns whether there is one. `is_prepared` says whether nothing
+    /// is left to prepare.
+    pub(super) async fn probe(&self, term: &TermWords, is_prepared: bool) -> Result<bool, Failure> {
+        let Ok(Some(mut reader)) = self.kind.read_list(term) else { return Ok(false) };
         let Ok(Some(request)) = reader.request() else { return Ok(false) };
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
             // The steps of `prepare` may create what the list reads.
-            Err(ListError::Refused(judgement)) if judgement.outcome == RuleOutcome::Absent && !self.is_prepared() => {
-                Ok(true)
-            }
+            Err(ListError::Refused(judgement)) if judgement.outcome == RuleOutcome::Absent && !is_prepared => Ok(true),
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             // What is wrong with the list is found out when it is read.
             _ => Ok(true),

@@ -12,6 +12,7 @@
 //! | How are all records read? | `list` |
 //! | What if a list has an id twice? | `doubles` |
 //! | What if the registry changes what is written? | `differing` |
+//! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What is remembered? | `records`, `table` |
@@ -33,6 +34,8 @@ mod differing;
 mod doubles;
 mod find;
 mod judge;
+mod kind;
+mod kinds;
 mod list;
 pub mod memory;
 mod notices;
@@ -55,34 +58,23 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry,
-    delete::RecordDeletion,
-    judge::verdict,
-    list::ListInProgress,
-    memory::RowStore,
-    notices::NoticeState,
-    put::Put,
-    recorder::ExchangeLog,
-    records::{Records, Unshown},
-    remembered::{MemoryTerm, RememberedPages},
+    carrier::MemoryRegistry, kind::KindClient, notices::NoticeState, recorder::ExchangeLog, records::Unshown,
     transport::TargetTransport,
 };
 use super::{
     Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
-    client::encode::removal as removal_words,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
-    protocol::ObservedBy,
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
     mapping::{
+        kind::Kind,
         login::LoginTemplate,
         spec::ConnectionSpec,
-        target::{RenderedRecord, Target, TermWords},
-        writes::{ChangeKind, ChangeWords, RemovalWords},
+        target::{RecordState, RenderedRecord, Target, TermWords},
     },
-    model::{digest::Digest, ids::Version, pod::Pod, uid::Uid},
+    model::{digest::Digest, ids::Version, pod::Pod, record::Record, uid::Uid},
     reconcile::{
         deletion::Removal,
         outcome::{Failure, Verdict},
@@ -90,39 +82,26 @@ use crate::{
     },
 };
 
-/// Bits of a change's order that count the changes of a session. Sessions are numbered by seconds, so that two sessions
-/// do not overlap unless there are more than this number of changes per second.
-const SEQUENCE_BITS: u32 = 22;
-
 /// What is sent for one record.
 #[derive(Clone, Debug)]
 pub enum MappedOperation {
     Put(Box<RenderedRecord>),
-    Delete(Removal),
+    Delete {
+        removal: Removal,
+        /// The position of the record's kind among those of the target.
+        kind: usize,
+    },
 }
 
 /// A client of one target.
 pub struct TargetClient {
     target: &'static Target,
-    transport: TargetTransport,
-    records: Mutex<Records>,
-    /// Keeps the records' rows for the next process.
-    memory: Option<Box<dyn RowStore>>,
+    transport: Arc<TargetTransport>,
+    /// One per kind of the target, in its order.
+    kinds: Vec<KindClient>,
     /// Signs of life and rounds.
     rounds: Mutex<NoticeState>,
-    memory_term: Mutex<MemoryTerm>,
-    /// Held while the memory is opened.
-    recalling: tokio::sync::Mutex<()>,
-    /// The inventory that is being read from the memory.
-    remembered: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
-    list: tokio::sync::Mutex<Option<ListInProgress>>,
-    /// Allows as many lookups at a time as writes, however many batches need some.
-    lookups: Semaphore,
-    /// How many there may be.
-    lookups_max: usize,
-    /// Numbers the pages of lists.
-    tokens: std::sync::atomic::AtomicU64,
 }
 
 /// The words of the term in force.
@@ -131,15 +110,15 @@ pub(super) struct TermState {
     words: TermWords,
     /// Whether the steps of `prepare` are done.
     is_prepared: bool,
-    /// The record that was rendered last: the next call mostly encodes it.
+    /// The records that were rendered last: the next call mostly encodes one of them.
     last: Mutex<Option<LastRender>>,
 }
 
-/// A record, rendered with the words of a term.
+/// The records of one pod, rendered with the words of a term.
 struct LastRender {
-    /// Of the v1 record that it was made of.
+    /// Of the v1 record that they were made of.
     content: Digest,
-    record: RenderedRecord,
+    records: Vec<RenderedRecord>,
 }
 
 impl TermState {
@@ -167,8 +146,12 @@ impl TargetClient {
 
     /// The same with up to this many lookups at a time. Without it, there is one at a time.
     #[must_use]
-    pub fn with_lookups(self, most: usize) -> Self {
-        Self { lookups: Semaphore::new(most), lookups_max: most, ..self }
+    pub fn with_lookups(mut self, most: usize) -> Self {
+        let lookups = Arc::new(Semaphore::new(most));
+        for kind in &mut self.kinds {
+            (kind.lookups, kind.lookups_max) = (lookups.clone(), most);
+        }
+        self
     }
 
     /// Makes a client of a registry in memory.
@@ -177,25 +160,10 @@ impl TargetClient {
     }
 
     fn over(target: &'static Target, transport: TargetTransport) -> Self {
-        let lag = target.list().map(|list| list.lag).unwrap_or_default();
-        let words = target.term(0, &json!({}));
-        let mut records = Records::new(lag, transport.timeout);
-        records.tracks_puts = target.notices.round.is_some();
-        Self {
-            target,
-            records: Mutex::new(records),
-            transport,
-            memory: None,
-            rounds: Mutex::default(),
-            memory_term: Mutex::default(),
-            recalling: tokio::sync::Mutex::default(),
-            remembered: Mutex::default(),
-            term: RwLock::new(TermState::new(0, words, false)),
-            list: tokio::sync::Mutex::default(),
-            lookups: Semaphore::new(1),
-            lookups_max: 1,
-            tokens: std::sync::atomic::AtomicU64::default(),
-        }
+        let (words, transport) = (target.term(0, &json!({})), Arc::new(transport));
+        let kinds = kind_clients(target, &transport);
+        let term = RwLock::new(TermState::new(0, words, false));
+        Self { target, transport, kinds, rounds: Mutex::default(), term }
     }
 
     pub fn target(&self) -> &'static Target {
@@ -204,63 +172,34 @@ impl TargetClient {
 
     /// The number of records that the registry returns otherwise than they were sent, and that are left so.
     pub fn settled(&self) -> usize {
-        self.records.lock().differing.settled()
+        self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
     }
 
     /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
     fn remembers(&self) -> bool {
-        self.memory.is_some() || self.target.notices.round.is_some()
+        self.kinds.iter().any(|kind| kind.memory.is_used()) || self.target.notices.round.is_some()
     }
 
     fn term(&self) -> TermWords {
         self.term.read().words.clone()
     }
 
-    fn next_token(&self) -> String {
-        (self.tokens.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1).to_string()
+    /// The records of a pod that can be rendered.
+    fn rendered(&self, record: &Record, term: &TermWords) -> Result<Vec<RenderedRecord>, RenderFailure> {
+        let records = self.target.records(record, term, &|kind, key| self.assigned(kind, key));
+        let records = records.map_err(|error| RenderFailure { cause: error.to_string() })?;
+        Ok(records.map(kinds::rendered).unwrap_or_default())
     }
+}
 
-    fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
-        let fingerprint = record.map(|record| record.fingerprint);
-        let first = self.records.lock().first_attempt(key, fingerprint, (version, now_ms()));
-        let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
-        ChangeWords {
-            id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
-            order,
-            time: change_time(first.began),
-            kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
-        }
-    }
-
-    fn put_of<'a>(
-        &self,
-        encoded: &'a Encoded<MappedOperation>,
-        record: &'a RenderedRecord,
-        term: &TermWords,
-    ) -> Put<'a> {
-        let change = self.change(&encoded.uid, encoded.version, Some(record));
-        Put { key: &encoded.uid, record, change, term: term.clone() }
-    }
-
-    fn deletion_of<'a>(
-        &self,
-        encoded: &'a Encoded<MappedOperation>,
-        removal: Removal,
-        term: &TermWords,
-    ) -> RecordDeletion<'a> {
-        let (reason, observed) = removal_words(removal);
-        let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
-        let change = self.change(&encoded.uid, encoded.version, None);
-        RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
-    }
-
-    async fn write_one(&self, encoded: &Encoded<MappedOperation>) -> Result<Verdict, Failure> {
-        let term = self.term();
-        match &encoded.body {
-            MappedOperation::Put(record) => verdict(self.put(&self.put_of(encoded, record, &term)).await),
-            MappedOperation::Delete(removal) => verdict(self.delete(&self.deletion_of(encoded, *removal, &term)).await),
-        }
-    }
+fn kind_clients(target: &'static Target, transport: &Arc<TargetTransport>) -> Vec<KindClient> {
+    let client = |kind: &'static Kind| {
+        let is_referred_to = target.kinds.iter().any(|other| target.refers_to(other, kind));
+        let client = KindClient::new(kind, is_referred_to, transport.clone());
+        client.records.lock().tracks_puts = target.notices.round.is_some();
+        client
+    };
+    target.kinds.iter().map(client).collect()
 }
 
 impl Registry for TargetClient {
@@ -271,7 +210,7 @@ impl Registry for TargetClient {
     }
 
     fn keys_are_uids(&self) -> bool {
-        self.target.id_is_uid()
+        self.target.keys_are_uids()
     }
 
     fn project(&self, pod: &Pod) -> Projection {
@@ -281,17 +220,37 @@ impl Registry for TargetClient {
         if !term.is_prepared && self.target.needs_prepared() {
             return Projection::Unreadable;
         }
-        match self.target.render(&content.record, &term.words) {
-            Ok(Some(record)) => {
-                let projection = Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint };
-                *term.last.lock() = Some(LastRender { content: content.digest, record });
-                projection
+        let records = match self.target.records(&content.record, &term.words, &|kind, key| self.assigned(kind, key)) {
+            Ok(Some(records)) => records,
+            Ok(None) => {
+                return Projection::NotSelected(Excluded {
+                    keys: self.target.keys_of(&content.record, &term.words),
+                    by_scope: !self.target.has_in_scope(&content.record),
+                });
             }
-            Ok(None) => Projection::NotSelected(Excluded {
-                key: self.target.key_of_record(&content.record, &term.words),
-                by_scope: !self.target.has_in_scope(&content.record),
-            }),
-            Err(error) => Projection::Failed { cause: error.to_string() },
+            Err(error) => return Projection::Failed { cause: error.to_string() },
+        };
+        let projection = match records.as_slice() {
+            [record] if !self.target.has_kinds() => match &record.state {
+                RecordState::Rendered(record) => {
+                    Projection::Record { key: record.key.clone(), fingerprint: record.fingerprint }
+                }
+                RecordState::Failed(error) => return Projection::Failed { cause: error.to_string() },
+                RecordState::Waits => return Projection::Unreadable,
+            },
+            records => Projection::Records(records.iter().map(|record| self.desired(record)).collect()),
+        };
+        *term.last.lock() = Some(LastRender { content: content.digest, records: kinds::rendered(records) });
+        projection
+    }
+
+    fn take_moved(&self) -> Vec<Uid> {
+        self.kinds.iter().flat_map(|kind| kind.records.lock().take_moved()).collect()
+    }
+
+    fn removed(&self, key: &Uid) {
+        for kind in &self.kinds {
+            kind.records.lock().removed_with_parent(key);
         }
     }
 
@@ -299,10 +258,10 @@ impl Registry for TargetClient {
         if self.keys_are_uids() {
             return None;
         }
-        let known = self.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
-        known.or_else(|| {
-            let rendered = self.target.render(&pod?.content.as_ref()?.record, &self.term()).ok()??;
-            (rendered.key == *key).then_some(rendered.id)
+        let id_of = |kind: &KindClient| kind.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
+        self.kinds.iter().find_map(id_of).or_else(|| {
+            let records = self.target.records(&pod?.content.as_ref()?.record, &self.term(), &|_, _| None);
+            records.ok()??.into_iter().find(|record| record.key == *key).map(|record| record.id)
         })
     }
 
@@ -313,13 +272,16 @@ impl Registry for TargetClient {
 
     /// Reads the first page of the list, which changes nothing. A registry without a list counts as reachable.
     async fn capabilities(&self) -> Result<Capabilities, Failure> {
-        self.probe(&self.term()).await?;
+        let (term, is_prepared) = (self.term(), self.is_prepared());
+        if let Some(kind) = self.kinds.first() {
+            kind.probe(&term, is_prepared).await?;
+        }
         self.check_memory().await?;
         let (max_batch_items, max_batch_bytes) = self.batch_limits();
         let features = Features {
-            batches: !self.target.batches.is_empty(),
+            batches: self.target.kinds.iter().any(|kind| !kind.batches.is_empty()),
             stated_limits: true,
-            inventory: self.target.list().is_some() || self.remembers(),
+            inventory: self.target.lists() || self.remembers(),
             remembers: self.remembers(),
             ..Features::default()
         };
@@ -353,7 +315,7 @@ impl Registry for TargetClient {
         let (pod, content) = match change {
             RecordChange::Put(pod, content) => (pod, content),
             RecordChange::Delete(removal) => {
-                let body = MappedOperation::Delete(removal);
+                let body = MappedOperation::Delete { removal, kind: self.kind_of(key) };
                 let uid = key.clone();
                 return Ok(Encoded { uid, version, fingerprint: None, record_bytes: 0, size_at_most: AROUND, body });
             }
@@ -361,17 +323,13 @@ impl Registry for TargetClient {
         let failure = |cause: String| RenderFailure { cause };
         let term = self.term.read();
         let last = term.last.lock().take_if(|last| last.content == content.digest);
-        let record = match last {
-            Some(last) => Some(last.record),
-            None => {
-                let rendered = self.target.render(&content.record, &term.words);
-                rendered.map_err(|error| failure(error.to_string()))?
-            }
+        let mut records = match last {
+            Some(last) => last.records,
+            None => self.rendered(&content.record, &term.words)?,
         };
-        let record = record.ok_or_else(|| failure(format!("the target does not select the pod {}", pod.uid)))?;
-        if record.key != *key {
-            return Err(failure(format!("the pod {} has another record by now", pod.uid)));
-        }
+        let place = records.iter().position(|record| record.key == *key);
+        let place = place.ok_or_else(|| failure(format!("the pod {} has no such record by now", pod.uid)))?;
+        let record = records.swap_remove(place);
         let record_bytes = match &record.body {
             Json::Null => 0,
             body => body.to_string().len(),
@@ -388,10 +346,7 @@ impl Registry for TargetClient {
     }
 
     async fn write(&self, _: u64, operations: Vec<Encoded<MappedOperation>>, _: bool) -> Result<Vec<Verdict>, Failure> {
-        let verdicts = match operations.as_slice() {
-            [operation] => self.write_one(operation).await.map(|verdict| vec![verdict]),
-            operations => self.write_batch(operations).await,
-        };
+        let verdicts = self.write_kinds(operations).await;
         // If this fails, the registry's answers still hold, and the next request waits for the memory.
         let _ = self.save().await;
         verdicts
@@ -431,14 +386,12 @@ impl Registry for TargetClient {
         if self.remembers() {
             return self.round_after();
         }
-        if !self.assigns() {
-            return None;
-        }
-        match self.records.lock().unshown() {
+        let after = |kind: &KindClient| match kind.records.lock().unshown() {
             Unshown::IsMissing => None,
             Unshown::UntilRead => Some(Duration::ZERO),
             Unshown::For(left) => Some(left),
-        }
+        };
+        self.kinds.iter().filter(|kind| kind.assigns()).filter_map(after).max()
     }
 
     fn refresh_credential(&self) {

@@ -81,8 +81,8 @@ impl TargetClient {
         let Some(began) = self.rounds.lock().due() else { return Ok(()) };
         self.send_about(&round.begin, &self.round_words(began, NoticeKind::Begin)).await?;
         self.save_with(Some(RoundNote::Begun)).await?;
-        {
-            let mut records = self.records.lock();
+        for kind in &self.kinds {
+            let mut records = kind.records.lock();
             records.table.begin_round();
             records.in_round = true;
         }
@@ -113,7 +113,7 @@ impl TargetClient {
     /// When the round began that may end: every record was put in it.
     fn ended_round(&self, in_sync: bool) -> Option<i64> {
         let RoundState::Open(began) = self.rounds.lock().round else { return None };
-        (in_sync && self.records.lock().are_in_round()).then_some(began)
+        (in_sync && self.kinds.iter().all(|kind| kind.records.lock().are_in_round())).then_some(began)
     }
 
     /// Sends what is due.
@@ -131,7 +131,7 @@ impl TargetClient {
         if let (Some(round), Some(began)) = (&notices.round, self.ended_round(in_sync)) {
             self.send_about(&round.end, &self.round_words(began, NoticeKind::End)).await?;
             self.rounds.lock().round = RoundState::DueAt(Instant::now() + round.every);
-            self.records.lock().in_round = false;
+            self.kinds.iter().for_each(|kind| kind.records.lock().in_round = false);
             self.save_with(Some(RoundNote::Ended(now_ms()))).await?;
             tracing::info!("the round ended; the registry acknowledged every record");
         }

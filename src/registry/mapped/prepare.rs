@@ -17,7 +17,7 @@ impl TargetClient {
     /// Begins a term.
     pub(super) async fn prepare_term(&self, number: u64) -> Result<(), Failure> {
         if self.term.read().number != number {
-            self.records.lock().begin_term();
+            self.kinds.iter().for_each(|kind| kind.records.lock().begin_term());
             self.rounds.lock().begin_term();
         }
         self.recall(number).await?;

@@ -21,7 +21,7 @@
 use std::borrow::Cow;
 
 use super::{
-    TargetClient,
+    KindClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
     records::{Knowledge, Unshown},
@@ -54,7 +54,7 @@ pub(super) struct Put<'a> {
     pub(super) term: TermWords,
 }
 
-impl TargetClient {
+impl KindClient {
     pub(super) async fn put(&self, put: &Put<'_>) -> Result<(), Stop> {
         let mut known = self.records.lock().knowledge(put.key);
         let lacks_words = self.put_lacks_words(put, &known);
@@ -65,7 +65,7 @@ impl TargetClient {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
                 // Something else than the registry may say so, and a second create would make a second record.
-                Ruling::Absent if known.exists && self.assigns() && self.target.find.is_some() => {
+                Ruling::Absent if known.exists && self.assigns() && self.kind.find.is_some() => {
                     if self.look_up(put, &mut known).await? {
                         return Ok(());
                     }
@@ -98,7 +98,7 @@ impl TargetClient {
     ) -> Result<bool, Stop> {
         self.unless_unshown(known)?;
         self.unless_unlisted(put, known).await?;
-        let looks_up = self.target.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
+        let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
         Ok(looks_up && self.look_up(put, known).await?)
     }
 
@@ -110,7 +110,7 @@ impl TargetClient {
         let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
         match self.records.lock().unshown() {
             Unshown::For(left) => stop(Some(left), "an earlier term may have created it, and lists lag"),
-            Unshown::UntilRead if self.target.find.is_none() => {
+            Unshown::UntilRead if self.kind.find.is_none() => {
                 stop(None, "an earlier term may have created it; waiting for the next list")
             }
             Unshown::UntilRead | Unshown::IsMissing => Ok(()),
@@ -122,7 +122,7 @@ impl TargetClient {
         if known.exists || !(self.creates() || self.assigns()) {
             return Ok(());
         }
-        if self.target.find.is_none() {
+        if self.kind.find.is_none() {
             let is_doubtful = self.records.lock().unlisted.was_never_shown(put.key);
             return if is_doubtful { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
         }
@@ -142,14 +142,14 @@ impl TargetClient {
 
     /// Whether the request cannot be rendered because the registry has not told a word that it uses.
     fn put_lacks_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
-        let write = match &self.target.writes {
+        let write = match &self.kind.writes {
             Writes::Put(write) => write,
             Writes::CreateUpdate { create, .. } if !known.exists => create,
             Writes::CreateUpdate { update, .. } => update,
             Writes::Batches => return self.put_operations_lack_words(put, known),
             Writes::Nothing => return false,
         };
-        let scope = || self.target.write_scope(put.record, &known.held, &put.change);
+        let scope = || self.kind.write_scope(put.record, &known.held, &put.change);
         known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
     }
 
@@ -161,8 +161,8 @@ impl TargetClient {
     }
 
     fn is_looked_up_first(&self, key: &Uid, known: &Knowledge) -> bool {
-        let may_be_foreign = self.target.may_meet_others() && !known.is_verified && !known.is_written;
-        let may_be_held = self.target.list().is_none() && !known.is_verified;
+        let may_be_foreign = self.kind.may_meet_others() && !known.is_verified && !known.is_written;
+        let may_be_held = self.kind.list().is_none() && !known.is_verified;
         let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
@@ -211,7 +211,7 @@ impl TargetClient {
             }
             // A list may lag, and so may `find`.
             Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
-                let after = self.target.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
+                let after = self.kind.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
                 Err(Stop::Verdict(Verdict::Retry { after, cause: format!("exists and is not found: {reason}") }))
             }
             Lookup::Nothing => {
@@ -243,18 +243,18 @@ impl TargetClient {
     }
 
     fn creates(&self) -> bool {
-        matches!(self.target.writes, Writes::CreateUpdate { .. })
+        matches!(self.kind.writes, Writes::CreateUpdate { .. })
     }
 
     /// Whether a second create would make a second record.
     pub(super) fn assigns(&self) -> bool {
-        matches!(&self.target.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
-            || self.target.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+        matches!(&self.kind.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
+            || self.kind.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
     }
 
     /// Sends one request that writes the record.
     async fn write_once(&self, put: &Put<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
-        let (write, is_create) = match &self.target.writes {
+        let (write, is_create) = match &self.kind.writes {
             Writes::Put(write) => (write, false),
             Writes::CreateUpdate { create, .. } if !known.exists => (create, true),
             Writes::CreateUpdate { update, .. } => (update, false),
@@ -266,13 +266,13 @@ impl TargetClient {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
         }
-        let scope = self.target.write_scope(put.record, &known.held, &put.change);
+        let scope = self.kind.write_scope(put.record, &known.held, &put.change);
         let request = write.request.render(&scope, Some(&put.record.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
         let is_first = self.records.lock().begin_put(put.key, &put.record.id);
         self.save().await.inspect_err(|_| self.not_taken(put.key, is_first))?;
         if assigns {
-            self.records.lock().begin_create(put.key);
+            self.records.lock().begin_create(put.key, &put.record.id);
         }
         let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
             Failure::Broken(_) => self.records.lock().create_unanswered(put.key),
@@ -316,7 +316,8 @@ impl TargetClient {
 
     /// The registry forbids the request. If it allows others, it refuses only this record.
     pub(super) async fn forbidden(&self, reason: &str, term: &TermWords) -> Stop {
-        match self.probe(term).await {
+        // Records are written only after everything is prepared.
+        match self.probe(term, true).await {
             Ok(true) => Stop::rejected(reason),
             Ok(false) => super::judge::unauthorized(403, reason).into(),
             Err(failure) => failure.into(),

@@ -14,6 +14,7 @@ use crate::{
     mapping::{
         answer::Answer,
         items::{ItemMark, RegistryItem},
+        kind::Kind,
         login::LoginTemplate,
         outcome::Judgement,
         paging::Error as ListError,
@@ -124,14 +125,15 @@ impl TargetReader {
         item.map(|item| step.kept(&item, "find", &exchanged.answer, scope).map_err(unusable)).transpose()
     }
 
-    /// Reads the first page of the list. Returns its header `Date`; the outer `None` says that there is no list.
+    /// Reads the first page of the first list. Returns its header `Date`; the outer `None` says that there is no list.
     ///
     /// # Errors
     /// The registry does not answer, or refuses.
     #[allow(clippy::option_option, reason = "no list is another thing than no date")]
     pub async fn probe(&self) -> Result<Option<Option<String>>, Failure> {
         let unusable = |error: String| Failure::Inventory(self.transport.clean(&error));
-        let reader = self.target.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
+        let Some(kind) = self.target.kinds.first() else { return Ok(None) };
+        let reader = kind.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
         let Some(mut reader) = reader else { return Ok(None) };
         let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
         let exchanged = self.transport.send(&request).await?;
@@ -143,13 +145,13 @@ impl TargetReader {
         }
     }
 
-    /// Reads all records. `None` if the registry cannot list them.
+    /// Reads all records of a kind. `None` if the registry cannot list them.
     ///
     /// # Errors
     /// The list fails as a whole.
-    pub async fn list(&self) -> Result<Option<ListResult>, Failure> {
+    pub async fn list(&self, kind: &Kind) -> Result<Option<ListResult>, Failure> {
         let unusable = |error: String| Failure::Inventory(self.transport.clean(&error));
-        let reader = self.target.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
+        let reader = kind.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
         let Some(mut reader) = reader else { return Ok(None) };
         let mut result = ListResult::default();
         while let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? {
@@ -174,12 +176,12 @@ impl TargetReader {
         self.lacks_prepared && judgement.outcome == RuleOutcome::Absent
     }
 
-    /// Looks one record up.
+    /// Looks one record of a kind up.
     ///
     /// # Errors
     /// The registry does not answer, or its answer cannot be read.
-    pub async fn find(&self, id: &str, held: &Held) -> Result<LookedUp, Failure> {
-        let found = look_up(&self.target, &self.transport, id, held, &self.term).await;
+    pub async fn find(&self, kind: &Kind, id: &str, held: &Held) -> Result<LookedUp, Failure> {
+        let found = look_up(kind, &self.transport, id, held, &self.term).await;
         Ok(match found.map_err(reason)? {
             (Lookup::Unknown, _) => LookedUp::Unknown,
             (Lookup::Nothing, _) => LookedUp::Nothing,

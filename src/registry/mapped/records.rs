@@ -11,6 +11,7 @@
 //! | `unlisted` | records that were there and that a list lacks | they are shown, or not to be written any more |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
+//! | `moved` | records to which the registry assigned something else, if others refer to it | the event loop takes them |
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -74,6 +75,8 @@ pub(super) struct Records {
     pub(super) unlisted: Unlisted,
     strikes: HashMap<Uid, u8>,
     pub(super) attempts: HashMap<Uid, Attempt>,
+    /// None if no other record refers to these.
+    moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
     /// Whether the table has each record whose put was begun.
@@ -116,7 +119,8 @@ impl Knowledge {
 }
 
 impl Records {
-    pub(super) fn new(lag: Duration, timeout: Duration) -> Self {
+    /// `is_referred_to` says whether other records use what the registry assigns to these.
+    pub(super) fn new(lag: Duration, timeout: Duration, is_referred_to: bool) -> Self {
         Self {
             table: RecordTable::default(),
             lag,
@@ -131,6 +135,7 @@ impl Records {
             unlisted: Unlisted::default(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
+            moved: is_referred_to.then(Vec::new),
             is_listing: false,
             tracks_puts: false,
             in_round: false,
@@ -180,7 +185,7 @@ impl Records {
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
         self.uncertain.remove(key);
         self.unlisted.shown(key);
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, id);
             if item.remote.is_some() {
                 row.set_remote(item.remote.as_ref());
@@ -201,11 +206,13 @@ impl Records {
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
         self.unlisted.is_absent(key);
-        self.table.remove(key);
+        self.remove(key);
     }
 
-    /// A create is about to be sent. Until its answer is clear, the record may exist.
-    pub(super) fn begin_create(&mut self, key: &Uid) {
+    /// A create is about to be sent. Until its answer is clear, the record may exist. Its id is kept, because only that
+    /// finds the record.
+    pub(super) fn begin_create(&mut self, key: &Uid, id: &str) {
+        self.table.change(key, |row| row.set_id(key, id));
         // The request may be given up without an answer, and then arrive for as long again.
         self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout);
     }
@@ -233,7 +240,11 @@ impl Records {
 
     /// The registry did not create the record.
     pub(super) fn not_created(&mut self, key: &Uid) {
-        self.uncertain.remove(key);
+        let was_begun = self.uncertain.remove(key).is_some();
+        // Of a put that was tried before, the memory has to know.
+        if was_begun && self.table.get(key).is_some_and(|row| !row.has(Fact::Exists) && !row.has(Fact::Tried)) {
+            self.table.remove(key);
+        }
     }
 
     /// The registry acknowledged a put.
@@ -243,7 +254,7 @@ impl Records {
         self.attempts.remove(key);
         self.missing.remove(key);
         self.unlisted.acknowledged(key, &record.id);
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, &record.id);
             if answer.remote.is_some() {
                 row.set_remote(answer.remote.as_ref());
@@ -263,7 +274,7 @@ impl Records {
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
         self.attempts.remove(key);
-        self.table.change(key, |row| {
+        self.change(key, |row| {
             row.set_id(key, &record.id);
             row.hold(record.fingerprint);
         });
@@ -294,6 +305,13 @@ impl Records {
         self.remember(key, None);
     }
 
+    /// The registry removed the record together with its parent.
+    pub(super) fn removed_with_parent(&mut self, key: &Uid) {
+        if self.table.get(key).is_some() {
+            self.deleted(key);
+        }
+    }
+
     /// The first attempt to send this change, so that all attempts have the same id and time. `now` is the version and the
     /// time of this one.
     pub(super) fn first_attempt(
@@ -318,6 +336,34 @@ impl Records {
         let strikes = self.strikes.entry(key.clone()).or_default();
         *strikes = strikes.saturating_add(1);
         *strikes
+    }
+
+    fn change(&mut self, key: &Uid, change: impl FnOnce(&mut Row)) {
+        let before = self.moved.is_some().then(|| self.assigned(key));
+        self.table.change(key, change);
+        if before.is_some_and(|before| before != self.assigned(key)) {
+            self.has_moved(key);
+        }
+    }
+
+    fn remove(&mut self, key: &Uid) {
+        if self.table.remove(key).is_some() {
+            self.has_moved(key);
+        }
+    }
+
+    fn has_moved(&mut self, key: &Uid) {
+        self.moved.iter_mut().for_each(|moved| moved.push(key.clone()));
+    }
+
+    /// What the registry assigned to a record that it holds.
+    pub(super) fn assigned(&self, key: &Uid) -> Option<Json> {
+        self.table.get(key).filter(|row| row.has(Fact::Exists))?.remote()
+    }
+
+    /// The records to which the registry assigned something else since the last call, or that are new or gone.
+    pub(super) fn take_moved(&mut self) -> Vec<Uid> {
+        self.moved.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn remember(&mut self, key: &Uid, fingerprint: Option<Fingerprint>) {
@@ -385,7 +431,7 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, unlisted, .. } = self;
+        let Self { table, missing, uncertain, unlisted, moved, .. } = self;
         unlisted.end_list(shown.is_empty());
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
@@ -399,10 +445,14 @@ impl Records {
                     further.push((key.clone(), fingerprint));
                     return true;
                 }
+            } else if uncertain.get(key).is_some_and(|until| begun <= *until + lag) {
+                // A create without a clear answer may have made it since.
+                return true;
             }
             if row.has(Fact::Exists) {
                 unlisted.lacks(key, row.has(Fact::Shown));
             }
+            moved.iter_mut().for_each(|moved| moved.push(key.clone()));
             false
         });
         let table = &*table;

@@ -5,8 +5,10 @@
 
 use std::collections::HashSet;
 
+use parking_lot::Mutex;
+
 use super::{
-    TargetClient,
+    KindClient, TargetClient,
     memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
     records::{Attempt, Records},
     table::{Fact, Row},
@@ -25,9 +27,26 @@ pub(super) struct RememberedPages {
     count: u64,
 }
 
+/// Keeps the rows of a kind for the next process. Only a target without `kinds` has a memory.
+#[derive(Default)]
+pub(super) struct KindMemory {
+    store: Option<Box<dyn RowStore>>,
+    term: Mutex<MemoryTerm>,
+    /// Held while the memory is opened.
+    opening: tokio::sync::Mutex<()>,
+    /// The inventory that is being read from the memory, or from the table.
+    pages: Mutex<Option<RememberedPages>>,
+}
+
+impl KindMemory {
+    pub(super) fn is_used(&self) -> bool {
+        self.store.is_some()
+    }
+}
+
 /// For which terms the memory is used.
 #[derive(Debug, Default)]
-pub(super) struct MemoryTerm {
+struct MemoryTerm {
     /// The term that lasts, once it is prepared.
     wanted: Option<u64>,
     open: Option<u64>,
@@ -118,24 +137,73 @@ impl Records {
 impl TargetClient {
     /// The same with a memory.
     #[must_use]
-    pub fn with_memory(self, memory: Box<dyn RowStore>) -> Self {
-        Self { memory: Some(memory), ..self }
+    pub fn with_memory(mut self, memory: Box<dyn RowStore>) -> Self {
+        if let Some(kind) = self.kinds.first_mut() {
+            kind.memory.store = Some(memory);
+        }
+        self
     }
 
     /// Reads the memory for a term, unless it was read in this term.
     pub(super) async fn recall(&self, term: u64) -> Result<(), Failure> {
-        let Some(memory) = &self.memory else { return Ok(()) };
-        self.memory_term.lock().wanted = Some(term);
+        let every = self.target.notices.round.as_ref().map(|round| round.every);
+        for kind in &self.kinds {
+            kind.recall(term, |last_round| self.rounds.lock().recall(last_round, every)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the memory can be used. If it could not be read for the term, it is read now.
+    pub(super) async fn check_memory(&self) -> Result<(), Failure> {
+        let wanted = self.kinds.iter().find_map(|kind| kind.memory.term.lock().wanted);
+        match wanted {
+            Some(term) => {
+                self.recall(term).await?;
+                self.save().await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything that changed is in the memory.
+    pub(super) async fn save(&self) -> Result<(), Failure> {
+        self.save_with(None).await
+    }
+
+    /// The same, and notes what became of a round.
+    pub(super) async fn save_with(&self, round: Option<RoundNote>) -> Result<(), Failure> {
+        for kind in &self.kinds {
+            kind.save_with(round).await?;
+        }
+        Ok(())
+    }
+
+    /// A page of what this client remembers as an inventory.
+    pub(super) fn remembered_page(&self, token: Option<&str>, limit: usize) -> Result<InventoryPage, Failure> {
+        self.kinds.first().map_or(Err(Failure::Expired), |kind| kind.remembered_page(token, limit))
+    }
+
+    /// The term ended: another process may use the memory.
+    pub(super) fn forget_term(&self) {
+        self.kinds.iter().for_each(KindClient::forget_term);
+    }
+}
+
+impl KindClient {
+    /// `recalled` learns when the last round ended.
+    async fn recall(&self, term: u64, recalled: impl FnOnce(Option<i64>)) -> Result<(), Failure> {
+        let Some(memory) = &self.memory.store else { return Ok(()) };
+        self.memory.term.lock().wanted = Some(term);
         // One at a time: opening it again would close it for the writes of the first.
-        let _recalling = self.recalling.lock().await;
-        if self.memory_term.lock().open == Some(term) {
+        let _opening = self.memory.opening.lock().await;
+        if self.memory.term.lock().open == Some(term) {
             return Ok(());
         }
         let Recalled { rows, last_term, last_round } = memory.open(term).await.map_err(|error| unusable(&error))?;
-        self.rounds.lock().recall(last_round, self.target.notices.round.as_ref().map(|round| round.every));
+        recalled(last_round);
         let (count, follows) = (rows.len(), last_term.is_none_or(|last| election::follows(last, term)));
-        self.records.lock().recall(rows, !follows, self.target.find.is_some());
-        let mut memory_term = self.memory_term.lock();
+        self.records.lock().recall(rows, !follows, self.kind.find.is_some());
+        let mut memory_term = self.memory.term.lock();
         if memory_term.wanted != Some(term) {
             // The term ended, and another process may need it.
             memory.close();
@@ -155,26 +223,14 @@ impl TargetClient {
         Ok(())
     }
 
-    /// Whether the memory can be used. If it could not be read for the term, it is read now.
-    pub(super) async fn check_memory(&self) -> Result<(), Failure> {
-        let wanted = self.memory_term.lock().wanted;
-        match wanted {
-            Some(term) => {
-                self.recall(term).await?;
-                self.save().await
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Waits until everything that changed is in the memory.
     pub(super) async fn save(&self) -> Result<(), Failure> {
         self.save_with(None).await
     }
 
     /// The same, and notes what became of a round.
-    pub(super) async fn save_with(&self, round: Option<RoundNote>) -> Result<(), Failure> {
-        let Some(memory) = &self.memory else { return Ok(()) };
+    async fn save_with(&self, round: Option<RoundNote>) -> Result<(), Failure> {
+        let Some(memory) = &self.memory.store else { return Ok(()) };
         // Under the lock, so that a later call waits for what an earlier one took.
         let (keys, written) = {
             let mut records = self.records.lock();
@@ -190,9 +246,8 @@ impl TargetClient {
         result
     }
 
-    /// A page of the memory as an inventory.
-    pub(super) fn remembered_page(&self, token: Option<&str>, limit: usize) -> Result<InventoryPage, Failure> {
-        let mut current = self.remembered.lock();
+    fn remembered_page(&self, token: Option<&str>, limit: usize) -> Result<InventoryPage, Failure> {
+        let mut current = self.memory.pages.lock();
         let mut pages = match (token, current.take()) {
             (None, _) => {
                 let all = self.records.lock().remembered();
@@ -214,10 +269,9 @@ impl TargetClient {
         Ok(InventoryPage { items, next, count, as_of: 0 })
     }
 
-    /// The term ended: another process may use the memory.
-    pub(super) fn forget_term(&self) {
-        if let Some(memory) = &self.memory {
-            *self.memory_term.lock() = MemoryTerm::default();
+    fn forget_term(&self) {
+        if let Some(memory) = &self.memory.store {
+            *self.memory.term.lock() = MemoryTerm::default();
             memory.close();
         }
     }
@@ -225,7 +279,7 @@ impl TargetClient {
 
 /// Keys whose rows are being written. They stay unsaved if that fails or is given up.
 struct Unsaved<'a> {
-    client: &'a TargetClient,
+    client: &'a KindClient,
     keys: HashSet<Uid>,
 }
 

@@ -384,6 +384,16 @@ impl Registry for Fake {
         mapping::project(self, pod)
     }
 
+    fn take_moved(&self) -> Vec<Uid> {
+        mapping::take_moved(self)
+    }
+
+    fn removed(&self, key: &Uid) {
+        if let Some(mapping) = self.state().mapping.as_mut() {
+            mapping.removed.push(key.to_string());
+        }
+    }
+
     fn record_id(&self, key: &Uid, _: Option<&Pod>) -> Option<String> {
         (!self.keys_are_uids()).then(|| format!("id of {key}"))
     }

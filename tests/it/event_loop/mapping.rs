@@ -1,15 +1,18 @@
 //! A fake registry that sees pods otherwise than the store: what it makes of a pod follows from the reason in its status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pod_registrar::{
     model::{self, digest::Digest, ids::Version, pod::Pod, uid::Uid},
     reconcile::outcome::Failure,
-    registry::{Encoded, EncodedBody, Excluded, Features, Projection, RecordChange, RenderFailure},
+    registry::{
+        DesiredRecord, DesiredState, Encoded, EncodedBody, Excluded, Features, ParentRecord, Projection, RecordChange,
+        RenderFailure,
+    },
 };
 
 use super::{
-    fake::Fake,
+    fake::{Fake, State},
     world::{EventLoopHarness, pod_with},
 };
 
@@ -22,6 +25,7 @@ use super::{
 /// | `-`, `-key` | is not selected by a condition; its key would be this |
 /// | `--key` | is not selected by its namespace; the same |
 /// | `!cause` | has a record that cannot be made |
+/// | `a/body,b<a/body,c^a/@body` | has three records. `b` and `c` belong to `a`, and the registry removes `c` with it. The body of `c` names what the registry assigned to `a` |
 #[derive(Default)]
 pub(super) struct Mapping {
     pub(super) keys_are_uids: bool,
@@ -33,6 +37,10 @@ pub(super) struct Mapping {
     pub(super) dependency: Option<&'static str>,
     /// Projected pods.
     pub(super) projected: usize,
+    /// The keys that the registry held at the last call of `take_moved`.
+    before: BTreeSet<String>,
+    /// Records that the controller says were removed with their parents.
+    pub(super) removed: Vec<String>,
 }
 
 /// What a target of a file supports: no sessions, digests or names.
@@ -58,9 +66,37 @@ pub(super) fn pod_at(uid: &str, reason: &str, second: u8) -> Pod {
     pod_with(uid, reason, &format!("2026-11-23T10:00:{second:02}Z"))
 }
 
+/// What the reason of a pod says about one of several records.
+struct Part<'r> {
+    key: &'r str,
+    parent: Option<(&'r str, bool)>,
+    body: &'r str,
+}
+
+/// None if the reason describes one record.
+fn parts(reason: &str) -> Option<Vec<Part<'_>>> {
+    if !reason.contains([',', '<', '^']) {
+        return None;
+    }
+    let mut all = Vec::new();
+    for text in reason.split(',') {
+        let (name, body) = text.split_once('/').unwrap();
+        let (key, parent) = match name.split_once(['<', '^']) {
+            Some((key, parent)) => (key, Some((parent, name.contains('^')))),
+            None => (name, None),
+        };
+        all.push(Part { key, parent, body });
+    }
+    Some(all)
+}
+
+fn reason(pod: &Pod) -> String {
+    pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default()
+}
+
 impl Mapping {
     fn see(&self, pod: &Pod) -> Result<Option<(Uid, Digest)>, String> {
-        let reason = pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default();
+        let reason = reason(pod);
         if let Some(cause) = reason.strip_prefix('!') {
             return Err(cause.to_owned());
         }
@@ -74,7 +110,7 @@ impl Mapping {
         let reason = pod.content.as_ref().unwrap().record.state.reason.clone().unwrap_or_default();
         let key = Some(reason.trim_start_matches('-')).filter(|key| !key.is_empty()).map(Uid::from);
         let key = if self.keys_are_uids { Some(pod.uid.clone()) } else { key };
-        Excluded { key, by_scope: reason.starts_with("--") }
+        Excluded { keys: key.into_iter().collect(), by_scope: reason.starts_with("--") }
     }
 }
 
@@ -82,8 +118,35 @@ pub(super) fn digest(body: &str, dependency: Option<&str>) -> Digest {
     Digest::of_canonical(format!("{body} {}", dependency.unwrap_or_default()).as_bytes())
 }
 
+/// The digest of one of several records. None while it waits for its parent.
+fn digest_of(part: &Part<'_>, held: &dyn Fn(&str) -> Option<u64>) -> Option<Digest> {
+    match part.parent.filter(|_| part.body.starts_with('@')) {
+        Some((parent, _)) => held(parent).map(|assigned| digest(&format!("{}{assigned}", part.body), None)),
+        None => Some(digest(part.body, None)),
+    }
+}
+
+/// What the registry assigned to a record that it holds.
+fn assigned(state: &State, key: &str) -> Option<u64> {
+    state.records.contains_key(key).then_some(1)
+}
+
 pub(super) fn project(registry: &Fake, pod: &Pod) -> Projection {
     let mut state = registry.state();
+    if state.mapping.is_some()
+        && let Some(parts) = parts(&reason(pod))
+    {
+        let record = |part: &Part<'_>| DesiredRecord {
+            key: Uid::from(part.key),
+            state: match digest_of(part, &|key| assigned(&state, key)) {
+                _ if part.body.starts_with('!') => DesiredState::Failed { cause: part.body.to_owned() },
+                Some(digest) => DesiredState::Made(digest.fingerprint()),
+                None => DesiredState::Waits,
+            },
+            parent: part.parent.map(|(key, cascade)| ParentRecord { key: Uid::from(key), cascade }),
+        };
+        return Projection::Records(parts.iter().map(record).collect());
+    }
     let Some(mapping) = state.mapping.as_mut() else { return Projection::identity(pod) };
     mapping.projected += 1;
     let excluded = mapping.exclude(pod);
@@ -106,6 +169,16 @@ pub(super) fn prepare(registry: &Fake, term: u64) -> Result<bool, Failure> {
     Ok(is_news)
 }
 
+/// The keys that the registry holds now and did not hold before, or the other way round.
+pub(super) fn take_moved(registry: &Fake) -> Vec<Uid> {
+    let mut state = registry.state();
+    let now: BTreeSet<String> = state.records.keys().cloned().collect();
+    let Some(mapping) = state.mapping.as_mut() else { return Vec::new() };
+    let moved = mapping.before.symmetric_difference(&now).map(|key| Uid::from(key.as_str())).collect();
+    mapping.before = now;
+    moved
+}
+
 pub(super) fn encode(
     registry: &Fake,
     uid: &Uid,
@@ -114,6 +187,12 @@ pub(super) fn encode(
 ) -> Result<Encoded, RenderFailure> {
     let body = match change {
         RecordChange::Put(pod, content) => {
+            if let Some(parts) = parts(&reason(pod)).filter(|_| registry.read(|state| state.mapping.is_some())) {
+                let part = parts.iter().find(|part| *uid == Uid::from(part.key)).unwrap();
+                let digest = registry.read(|state| digest_of(part, &|key| assigned(state, key))).unwrap();
+                let body = EncodedBody::Put { record: content.canonical.to_vec(), digest };
+                return Ok(Encoded::new(uid.clone(), version, body));
+            }
             let mapped = registry.read(|state| state.mapping.as_ref().map(|mapping| mapping.see(pod)));
             let digest = match mapped {
                 None => content.digest,

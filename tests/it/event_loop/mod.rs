@@ -10,6 +10,7 @@ mod described;
 mod explain;
 mod fake;
 mod fake_inventory;
+mod families;
 mod faults;
 mod features;
 mod gateway;

@@ -18,6 +18,7 @@ mod fencing;
 mod holds;
 mod hostile_targets;
 mod identity;
+mod kinds;
 mod leadership;
 mod memory;
 mod partition;

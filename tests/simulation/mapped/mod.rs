@@ -8,6 +8,7 @@
 //! | `trims` | stores a text without the spaces around it |
 //! | `lag_ms` | lists what it held this long ago |
 //! | `remembers` | cannot be read at all, and the client has a memory |
+//! | `parts` | has records that belong to that of the pod: a kind of their own |
 
 pub(crate) mod memory;
 pub(crate) mod network;
@@ -29,6 +30,18 @@ pub(crate) struct Rest {
     /// Whether records are written in atomic batches.
     pub(crate) batches: bool,
     pub(crate) remembers: bool,
+    pub(crate) parts: PartRecords,
+}
+
+/// Further records of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum PartRecords {
+    #[default]
+    None,
+    /// The registry keeps a record while others belong to it.
+    Kept,
+    /// The registry removes them with the record that they belong to.
+    Cascade,
 }
 
 impl Rest {
@@ -45,9 +58,13 @@ impl Rest {
             lag_ms: [0, 0, 2_000, 9_000][rng.usize(0..4)],
             batches: !assigns && rng.bool(),
             remembers: false,
+            parts: [PartRecords::None, PartRecords::Kept, PartRecords::Cascade][rng.usize(0..3)],
         };
         match rng.u8(0..4) {
-            0 => Self { assigns: false, compares_bodies: false, lag_ms: 0, remembers: true, ..rest },
+            0 => {
+                let parts = PartRecords::None;
+                Self { assigns: false, compares_bodies: false, lag_ms: 0, remembers: true, parts, ..rest }
+            }
             _ => rest,
         }
     }

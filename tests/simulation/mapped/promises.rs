@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use pod_registrar::{model::uid::Uid, reconcile::deletion::Removal};
+use pod_registrar::{
+    model::{pod::Pod, uid::Uid},
+    reconcile::deletion::Removal,
+};
 use serde_json::Value as Json;
 
-use super::target::{record, target, wanted};
+use super::{
+    Rest,
+    target::{key_of, records, wanted},
+};
 use crate::{promise::Promise, world::SimulatedWorld};
 
 /// A pod that a process was shown for this long has a record that is known to be needed.
@@ -15,7 +21,7 @@ impl SimulatedWorld {
     /// The keys of our records, and what they hold.
     fn held(&self) -> BTreeMap<Uid, &Json> {
         let rest = self.rest.rest;
-        self.rest.ours().map(|(key, _, row)| (target(rest).key(key), row)).collect()
+        self.rest.ours().map(|(_, _, row)| (key_of(rest, row), row)).collect()
     }
 
     /// Checks what the last request did. Nothing but a version would make a registry refuse a late deletion.
@@ -23,15 +29,15 @@ impl SimulatedWorld {
         if let Some(harm) = self.rest.harm.take() {
             self.broken(Promise::Harmless, || harm);
         }
-        for key in std::mem::take(&mut self.rest.removed).into_iter().filter(|_| !is_late) {
-            self.check_removed(process, &key);
+        for row in std::mem::take(&mut self.rest.removed).into_iter().filter(|_| !is_late) {
+            self.check_removed(process, &row);
         }
     }
 
     /// A record of ours was removed.
-    fn check_removed(&mut self, process: usize, key: &str) {
+    fn check_removed(&mut self, process: usize, row: &Json) {
         let rest = self.rest.rest;
-        let key = target(rest).key(key);
+        let key = key_of(rest, row);
         let (now, writer) = (self.now(), &self.processes[process]);
         if writer.misled_keys.contains(&key) {
             return;
@@ -39,7 +45,7 @@ impl SimulatedWorld {
         let needs = self.cluster.selected.values().find(|pod| {
             let lasts = self.cluster.lives.get(&pod.uid).is_some_and(|life| !life.interrupted);
             let shown = writer.shown_since.get(&pod.uid).is_some_and(|since| since + SHOWN_FOR_MS < now);
-            lasts && shown && record(rest, pod).is_some_and(|(of_pod, _)| of_pod == key)
+            lasts && shown && has(rest, pod, &key)
         });
         if let Some(pod) = needs.map(|pod| pod.uid.clone()) {
             self.broken(Promise::NoFalseDelete, || format!("the record of {pod} is removed, and the cluster shows it"));
@@ -49,8 +55,7 @@ impl SimulatedWorld {
     /// A deletion of a record is built that several pods may share.
     pub(super) fn shared_delete_built(&mut self, process: usize, key: &Uid, removal: Removal) {
         let rest = self.rest.rest;
-        let pods =
-            self.cluster.selected.values().filter(|pod| record(rest, pod).is_some_and(|(of_pod, _)| of_pod == *key));
+        let pods = self.cluster.selected.values().filter(|pod| has(rest, pod, key));
         let writer = &self.processes[process];
         // Its lists or its watch lack each of the pods.
         let is_misled = pods.clone().all(|pod| !writer.shown.contains_key(&pod.uid)) && pods.count() > 0;
@@ -73,7 +78,8 @@ impl SimulatedWorld {
 
     /// The records that are missing or different, and those that are left over.
     pub(crate) fn rest_differences(&self) -> (Vec<String>, Vec<String>) {
-        let (wanted, held) = (wanted(self.rest.rest, &self.cluster), self.held());
+        let remote = |key: &str| self.rest.remote_of(key);
+        let (wanted, held) = (wanted(self.rest.rest, &self.cluster, &remote), self.held());
         let is_equal = |row: &Json, body: &Json| {
             body.as_object().is_some_and(|body| body.iter().all(|(name, value)| row[name] == *value))
         };
@@ -83,4 +89,9 @@ impl SimulatedWorld {
         let extra = held.iter().filter(|(key, _)| !wanted.contains_key(*key)).map(|(_, row)| row["key"].to_string());
         (missing, extra.collect())
     }
+}
+
+/// Whether this is the key of one of the pod's records.
+fn has(rest: Rest, pod: &Pod, key: &Uid) -> bool {
+    records(rest, pod, &|_| None).iter().any(|(of_pod, _)| of_pod == key)
 }

@@ -9,7 +9,7 @@ use pod_registrar::model::digest::Fingerprint;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Rest,
+    PartRecords, Rest,
     memory::SimulatedMemory,
     target::{MARK, stored, target},
 };
@@ -46,8 +46,8 @@ pub(crate) struct RestRegistry {
     pub(crate) writes: u64,
     /// What a request did that it must not do.
     pub(crate) harm: Option<String>,
-    /// Keys of our records that were removed since the last look.
-    pub(crate) removed: Vec<String>,
+    /// Our records that were removed since the last look.
+    pub(crate) removed: Vec<Json>,
 }
 
 /// A request, taken apart.
@@ -100,7 +100,7 @@ impl RestRegistry {
         let body = &request.body;
         match (request.method, request.path.as_slice()) {
             ("GET", ["systems"]) if request.query.contains_key("key") => self.find(&request.query["key"]),
-            ("GET", ["systems"]) => self.list(now, request.query.get("after")),
+            ("GET", ["systems"]) => self.list(now, request.query.get("kind"), request.query.get("after")),
             ("GET", ["systems", id]) => {
                 self.used.insert((*id).to_owned());
                 self.rows.get(*id).map_or((404, json!({})), |row| (200, row.clone()))
@@ -118,6 +118,9 @@ impl RestRegistry {
         let name = body["name"].as_str().unwrap_or_default();
         if self.broken.contains(name) {
             return Some((500, json!({})));
+        }
+        if self.lacks_parent(body) {
+            return Some((424, json!({})));
         }
         self.poison.contains(name).then(|| (422, json!({"error": "schema"})))
     }
@@ -154,15 +157,39 @@ impl RestRegistry {
 
     fn delete(&mut self, now: u64, id: &str) -> Reply {
         let Some(row) = self.rows.get(id) else { return (404, json!({})) };
+        let parts = self.parts_of(id);
+        if self.rest.parts == PartRecords::Kept && !parts.is_empty() {
+            return (409, json!({"error": "parts belong to it"}));
+        }
         if self.broken.contains(row["name"].as_str().unwrap_or_default()) {
             return (500, json!({}));
         }
         if row["owner"] != MARK {
             self.harm = Some(format!("{row} is deleted"));
         }
-        self.removed.extend(row["key"].as_str().map(str::to_owned));
-        self.change(now, |rows| _ = rows.remove(id));
+        self.removed.push(row.clone());
+        self.change(now, |rows| rows.retain(|path, _| path != id && !parts.contains(path)));
         (204, Json::Null)
+    }
+
+    /// The paths of the records that belong to this one.
+    fn parts_of(&self, id: &str) -> BTreeSet<String> {
+        let parent = if self.rest.assigns { self.number(id) } else { id.into() };
+        self.rows.iter().filter(|(_, row)| row["parent"] == parent).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What the registry assigned to the record with this key.
+    pub(crate) fn remote_of(&self, key: &str) -> Option<Json> {
+        self.ours().find(|(known, ..)| *known == key).map(|(_, _, row)| row["id"].clone())
+    }
+
+    fn lacks_parent(&self, body: &Json) -> bool {
+        let path = match &body["parent"] {
+            Json::Null => return false,
+            Json::String(path) => path.clone(),
+            number => number.to_string(),
+        };
+        !self.rows.contains_key(&path)
     }
 
     /// Applies all operations or none.
@@ -187,20 +214,27 @@ impl RestRegistry {
         (200, json!({"results": found}))
     }
 
-    fn list(&mut self, now: u64, after: Option<&String>) -> Reply {
+    fn list(&mut self, now: u64, kind: Option<&String>, after: Option<&String>) -> Reply {
         let rows = self.listed(now);
         let shows = |position: usize| match self.wrong {
             Some(Wrong::Empty) => false,
             Some(Wrong::Short(of)) => !position.is_multiple_of(usize::from(of.max(1))),
             _ => true,
         };
+        // Records of others may have no kind.
+        let is_of_kind = |row: &Json| {
+            let own = row["kind"].as_str().unwrap_or("system");
+            kind.is_none_or(|kind| kind == own)
+        };
+        let of_kind = rows.iter().filter(|(_, row)| is_of_kind(row));
         let all: Vec<(&String, &Json)> =
-            rows.iter().enumerate().filter(|(place, _)| shows(*place)).map(|(_, row)| row).collect();
+            of_kind.enumerate().filter(|(place, _)| shows(*place)).map(|(_, row)| row).collect();
         let count = all.len() + usize::from(self.wrong == Some(Wrong::Miscounted));
         let mut rest = all.into_iter().filter(|(path, _)| after.is_none_or(|after| *path > after));
         let page: Vec<(&String, &Json)> = rest.by_ref().take(self.page.max(1)).collect();
         let last = page.last().map(|(path, _)| (*path).clone());
-        let next = rest.next().and(last).map(|last| format!("/systems?after={last}"));
+        let kind = kind.map(|kind| format!("kind={kind}&")).unwrap_or_default();
+        let next = rest.next().and(last).map(|last| format!("/systems?{kind}after={last}"));
         if next.is_none() {
             self.wrong_readings = self.wrong_readings.saturating_sub(1);
             if self.wrong_readings == 0 {
@@ -220,7 +254,7 @@ impl RestRegistry {
         self.next_id += 1;
         if self.rest.remembers {
             let held = body["digest"].as_str().and_then(Fingerprint::from_hex).unwrap_or_default();
-            self.memory.hold(target(self.rest).key(&key), &key, held);
+            self.memory.hold(target(self.rest).kinds[0].key(&key), &key, held);
         }
         let id = if self.rest.assigns { self.next_id.to_string() } else { key };
         self.store(0, &id, body);
@@ -239,7 +273,8 @@ impl RestRegistry {
 
     pub(crate) fn remove(&mut self, now: u64, key: &str) {
         if let Some(path) = self.path_of(key) {
-            self.change(now, |rows| _ = rows.remove(&path));
+            let parts = if self.rest.parts == PartRecords::Cascade { self.parts_of(&path) } else { BTreeSet::new() };
+            self.change(now, |rows| rows.retain(|other, _| *other != path && !parts.contains(other)));
         }
     }
 

@@ -60,6 +60,14 @@ impl Registry for Writer {
         self.client.project(pod)
     }
 
+    fn take_moved(&self) -> Vec<Uid> {
+        self.client.take_moved()
+    }
+
+    fn removed(&self, key: &Uid) {
+        self.client.removed(key);
+    }
+
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
         self.client.prepare(term).await
     }

@@ -9,29 +9,24 @@ const PAGE: usize = 1_000;
 impl Attempt {
     /// Does nothing if the target has no batch. The records are deleted also after a failure.
     pub(super) async fn run_batches(&mut self, one: &MadeUpPod, other: &MadeUpPod) {
-        let batches = &self.reader.target().batches;
-        let (puts, deletes) = (batches.iter().any(BatchRequest::puts), batches.iter().any(BatchRequest::deletes));
+        let batches = || self.reader.target().kinds.iter().flat_map(|kind| &kind.batches);
+        let (puts, deletes) = (batches().any(BatchRequest::puts), batches().any(BatchRequest::deletes));
         if !puts && !deletes {
             return;
         }
-        self.put(if puts { "batch put" } else { "put two" }, &[(one, 1), (other, 1)]).await;
-        for pod in [one, other] {
-            if self.goes_on() {
-                self.read(pod, 1).await;
-            }
-        }
+        self.put_all(if puts { "batch put" } else { "put two" }, &[one, other]).await;
         // Results of a batch name no revisions, so the client reads them, as it does in a resync.
         if let Err(failure) = self.learn().await {
             self.add("list", Attempted::of(Err(failure)));
         }
-        self.delete(if deletes { "batch delete" } else { "delete two" }, &[one, other]).await;
+        self.delete_all(if deletes { "batch delete" } else { "delete two" }, &[one, other]).await;
         self.read_deleted(one).await;
         self.read_deleted(other).await;
     }
 
     /// The client reads all records, if the registry can list them.
     pub(super) async fn learn(&self) -> Result<(), Failure> {
-        if self.reader.target().list().is_none() {
+        if !self.reader.target().lists() {
             return Ok(());
         }
         let mut page = self.client.inventory(None, None, PAGE).await?;

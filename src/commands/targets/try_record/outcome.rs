@@ -11,7 +11,7 @@ use crate::{
 
 /// A step and its exchanges with the registry.
 pub(super) struct StepResult {
-    pub(super) step: &'static str,
+    pub(super) step: String,
     pub(super) attempted: Attempted,
     pub(super) exchanges: Vec<Exchange>,
 }

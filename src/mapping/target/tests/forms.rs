@@ -42,7 +42,7 @@ fn form_of_a_batch_holds_operations() {
     );
     let target = target(&text);
     let scope = super::term(&target);
-    let request = target.batches[0].render(scope.scope(), vec!["a".into(), "b".into()]).unwrap();
+    let request = target.kinds[0].batches[0].render(scope.scope(), vec!["a".into(), "b".into()]).unwrap();
     assert_eq!(request.body.unwrap(), b"all=%5B%22a%22%2C%22b%22%5D");
 }
 
@@ -56,6 +56,6 @@ fn form_field_needs_a_text() {
 
 #[test]
 fn order_in_a_form_counts_as_order() {
-    assert!(!target(FORM).orders_writes());
-    assert!(target(&FORM.replace("action: save", "action: save, n: \"{{ change.order }}\"")).orders_writes());
+    assert!(!target(FORM).kinds[0].orders_writes());
+    assert!(target(&FORM.replace("action: save", "action: save, n: \"{{ change.order }}\"")).kinds[0].orders_writes());
 }

@@ -11,7 +11,7 @@ fn random_answer_never_breaks_a_reading() {
         let status = [200, 200, 409, 500][rng.usize(..4)];
         let answer = Answer::new(status, [("link".to_owned(), String::from_utf8_lossy(input).into_owned())], input);
         let term = term(target);
-        let mut reader = target.read_list(&term).unwrap().unwrap();
+        let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
         reader.request().unwrap();
         if let Ok(items) = reader.take(&answer) {
             ensure(items.len() <= input.len(), || format!("{} items", items.len()))?;
@@ -21,12 +21,12 @@ fn random_answer_never_breaks_a_reading() {
             let is_ours = |url: &str| hosts.iter().any(|host| url.strip_prefix(host).is_some_and(is_end));
             ensure(next.as_ref().is_none_or(|next| is_ours(&next.url)), || format!("{next:?}"))?;
         }
-        if let Writes::Put(put) = &target.writes {
+        if let Writes::Put(put) = &target.kinds[0].writes {
             let judgement = put.request.judge(&answer, term.scope());
             put.held(&answer, term.scope());
             ensure(!judgement.reason.contains('\n'), || judgement.reason)?;
         }
-        for batch in &target.batches {
+        for batch in &target.kinds[0].batches {
             batch.results(&answer, term.scope());
         }
         Ok(())

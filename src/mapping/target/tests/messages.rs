@@ -20,15 +20,16 @@ fn receiver_that_is_gone_pauses_the_target() {
     for preset in PRESETS {
         let target = of_preset(preset);
         let record = render(&target, &sample(0));
-        let scope = target.write_scope(&record, &Held::default(), &change(ChangeKind::Put));
+        let scope = target.kinds[0].write_scope(&record, &Held::default(), &change(ChangeKind::Put));
         for status in [404, 410] {
             let answer = answer(status, &json!({}));
             let outcome = |request: &crate::mapping::request::RequestTemplate| request.judge(&answer, &scope).outcome;
-            if let Writes::Put(put) = &target.writes {
+            if let Writes::Put(put) = &target.kinds[0].writes {
                 assert_eq!(outcome(&put.request), RuleOutcome::Pause, "{preset} {status}");
             }
-            let deletions = target.delete.iter().map(outcome);
-            let batches = target.batches.iter().map(|batch| batch.judge(&answer, term(&target).scope()).outcome);
+            let deletions = target.kinds[0].delete.iter().map(outcome);
+            let batches =
+                target.kinds[0].batches.iter().map(|batch| batch.judge(&answer, term(&target).scope()).outcome);
             let outcomes: Vec<_> = deletions.chain(batches).collect();
             assert_eq!(outcomes, [RuleOutcome::Pause], "{preset} {status}");
         }

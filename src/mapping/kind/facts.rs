@@ -1,4 +1,4 @@
-//! What the writes of a target say, found by rendering them for sample pods.
+//! What the writes of a kind say, found by rendering them for sample pods.
 //!
 //! | fact | two renderings differ in | holds if |
 //! | --- | --- | --- |
@@ -7,9 +7,9 @@
 //!
 //! A header that is only left out while `seen` is unknown is no condition: without it, a registry replaces any record.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::{RenderedRecord, Target};
+use super::Kind;
 use crate::{
     mapping::{
         batch::BatchRequest,
@@ -17,8 +17,9 @@ use crate::{
         request::RequestTemplate,
         samples,
         scope::Scope,
+        target::{RecordState, RenderedRecord, Target},
         template::RenderError,
-        words::Word,
+        words::WordSet,
         writes::{ChangeKind, ChangeWords, Held, Writes},
     },
     model::{ids::RecordOwner, record::Record},
@@ -26,58 +27,62 @@ use crate::{
 
 /// Facts about the requests that write. Those that no sample pod shows do not hold.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WriteFacts {
+pub(in crate::mapping) struct WriteFacts {
     /// Whether each put names the revision of the record that it replaces, or that there is none.
-    pub(super) compares: bool,
+    pub(in crate::mapping) compares: bool,
     /// Whether each way to write a record names the order of changes.
-    pub(super) orders: bool,
+    pub(in crate::mapping) orders: bool,
 }
 
-pub(super) fn of(target: &Target, owner: &RecordOwner) -> WriteFacts {
-    let kept = target.prepare.iter().map(|step| (step.name.clone(), step.sample()));
-    let term = target.term(1, &Json::Object(kept.collect::<Map<_, _>>()));
+pub(in crate::mapping) fn of(target: &Target, kind: &Kind, owner: &RecordOwner) -> WriteFacts {
+    let (term, assigned) = (target.sample_term(), |kind: usize, _: &_| target.kinds.get(kind)?.sample_remote());
     let samples = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
-    let render = |record: &Record| {
-        let scope = term.0.with(record_words::values(record, target.needed));
-        let (id, key) = target.identify(record, &scope)?;
-        target.body(scope.with(vec![(Word::Id, id.as_str().into())]), id, key)
+    let of_pod = |record: &Record| {
+        // Also those that `select` excludes.
+        let scope = term.0.with(record_words::values(record, WordSet::RECORD));
+        target.records_in(&scope, &record.pod.uid, &assigned).unwrap_or_default()
     };
-    let records: Vec<RenderedRecord> = samples.iter().filter_map(|record| render(record).ok()).collect();
+    let records = samples.iter().flat_map(of_pod).filter(|record| record.kind == kind.index());
+    let rendered = records.filter_map(|record| match record.state {
+        RecordState::Rendered(rendered) => Some(rendered),
+        RecordState::Waits | RecordState::Failed(_) => None,
+    });
+    let records: Vec<RenderedRecord> = rendered.collect();
     WriteFacts {
-        compares: records.iter().any(|record| compares(target, record)),
-        orders: records.iter().any(|record| orders(target, record)),
+        compares: records.iter().any(|record| compares(kind, record)),
+        orders: records.iter().any(|record| orders(kind, record)),
     }
 }
 
 /// Texts and numbers, because templates may calculate with it.
-fn revisions(target: &Target) -> [Json; 2] {
+fn revisions(kind: &Kind) -> [Json; 2] {
     [Json::from("1"), Json::from(1)].map(|value| {
-        let seen = target.item.as_ref().and_then(|item| item.seen_of(&value));
+        let seen = kind.item.as_ref().and_then(|item| item.seen_of(&value));
         seen.unwrap_or(value)
     })
 }
 
-fn compares(target: &Target, record: &RenderedRecord) -> bool {
-    let puts: Vec<PutTemplate<'_>> = puts(target).collect();
-    let scope = |seen| target.write_scope(record, &Held { remote: None, seen }, &change(1));
+fn compares(kind: &Kind, record: &RenderedRecord) -> bool {
+    let puts: Vec<PutTemplate<'_>> = puts(kind).collect();
+    let scope = |seen| kind.write_scope(record, &Held { remote: None, seen }, &change(1));
     let says_more = |put: &PutTemplate<'_>| {
         let Ok(unread) = put.render(&scope(None), record) else { return false };
-        let read = revisions(target).map(|seen| put.render(&scope(Some(seen)), record));
+        let read = revisions(kind).map(|seen| put.render(&scope(Some(seen)), record));
         read.into_iter().flatten().any(|read| !is_part(&unread, &read))
     };
     !puts.is_empty() && puts.iter().all(says_more)
 }
 
-fn orders(target: &Target, record: &RenderedRecord) -> bool {
-    let [seen, _] = revisions(target);
+fn orders(kind: &Kind, record: &RenderedRecord) -> bool {
+    let [seen, _] = revisions(kind);
     let held = Held { remote: Some(Json::from("1")), seen: Some(seen) };
-    let scope = |order| target.write_scope(record, &held, &change(order));
+    let scope = |order| kind.write_scope(record, &held, &change(order));
     let names_order = |put: &PutTemplate<'_>| {
         let rendered = [1, 2].map(|order| put.render(&scope(order), record));
         matches!(rendered, [Ok(one), Ok(other)] if one != other)
     };
-    let mut ways: Vec<Vec<PutTemplate<'_>>> = puts(target).map(|put| vec![put]).collect();
-    if let Writes::CreateUpdate { create, update } = &target.writes {
+    let mut ways: Vec<Vec<PutTemplate<'_>>> = puts(kind).map(|put| vec![put]).collect();
+    if let Writes::CreateUpdate { create, update } = &kind.writes {
         ways.push(vec![PutTemplate::Request(&create.request), PutTemplate::Request(&update.request)]);
     }
     !ways.is_empty() && ways.iter().all(|way| way.iter().any(names_order))
@@ -89,9 +94,9 @@ enum PutTemplate<'a> {
     Batch(&'a BatchRequest),
 }
 
-fn puts(target: &Target) -> impl Iterator<Item = PutTemplate<'_>> {
-    let single = if let Writes::Put(put) = &target.writes { Some(PutTemplate::Request(&put.request)) } else { None };
-    single.into_iter().chain(target.batches.iter().filter(|batch| batch.puts()).map(PutTemplate::Batch))
+fn puts(kind: &Kind) -> impl Iterator<Item = PutTemplate<'_>> {
+    let single = if let Writes::Put(put) = &kind.writes { Some(PutTemplate::Request(&put.request)) } else { None };
+    single.into_iter().chain(kind.batches.iter().filter(|batch| batch.puts()).map(PutTemplate::Batch))
 }
 
 impl PutTemplate<'_> {

@@ -1,0 +1,108 @@
+//! The order of writes among records that belong together, as [`order`] decides it.
+//!
+//! A record that has to wait stays pending, and is queued again when the request about the other record is answered. It
+//! is also tried again after [`WAIT`]: that costs no request.
+
+use std::time::Duration;
+
+use super::EventLoop;
+use crate::{
+    controller::{queue::Lane, records::families::Link},
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        decide::Action,
+        ledger::{entry::Known, pending::Pending},
+        order::{self, Relative},
+    },
+    registry::Registry,
+};
+
+/// How long a record waits for another one if nothing happens.
+const WAIT: Duration = Duration::from_secs(30);
+
+impl<R: Registry> EventLoop<R> {
+    /// Whether this record has to wait for another one before it is sent. It is decided about again later then.
+    pub(super) fn waits_for_relative(&mut self, key: &Uid, action: Action, now: Moment) -> bool {
+        if self.records.families.is_empty() {
+            return false;
+        }
+        let parent = || self.records.families.parents_of(key).next_back().map(|link| self.relative(link));
+        let waits = match action {
+            Action::Put(_) => parent().is_some_and(|parent| order::waits_to_put(&parent)),
+            Action::Delete(_) => {
+                let children = self.records.families.children_of(key).filter(|link| !self.has_left(*link));
+                order::waits_to_delete(parent(), children.map(|link| self.relative(link)))
+            }
+            _ => false,
+        };
+        if waits {
+            self.delivery.queue.delay(key, now + WAIT);
+        }
+        waits
+    }
+
+    fn relative(&self, link: Link<'_>) -> Relative {
+        let pending = self.ledger.pending(link.key);
+        Relative {
+            known: self.ledger.known(link.key),
+            in_flight: pending.and_then(|pending| pending.attempts().in_flight).map(|in_flight| in_flight.kind),
+            is_desired: self.records.contains(link.key),
+            cascade: link.cascade,
+        }
+    }
+
+    /// Whether the registry holds the child as it should be, which is below another parent.
+    fn has_left(&self, link: Link<'_>) -> bool {
+        link.is_former && self.records.is_held(link.key, &self.ledger)
+    }
+
+    /// A request about a record is answered: those that wait for it are decided about again.
+    pub(super) fn wake_relatives(&mut self, key: &Uid, now: Moment) {
+        if self.records.families.is_empty() {
+            return;
+        }
+        let mut awake = self.follow_parent(key);
+        let families = &self.records.families;
+        let relatives = families.parents_of(key).chain(families.children_of(key)).map(|link| link.key);
+        awake.extend(relatives.filter(|key| self.ledger.pending(key).is_some()).cloned());
+        for relative in awake {
+            self.reconcile(&relative, Lane::Live, now);
+        }
+        self.records.settle(key, &self.ledger);
+    }
+
+    /// If the registry removed a record, or may have, the same holds for the children that it removes with it. Returns
+    /// those.
+    fn follow_parent(&mut self, parent: &Uid) -> Vec<Uid> {
+        let Some(known) = self.known_of_children(parent) else { return Vec::new() };
+        let links = self.records.families.children_of(parent).filter(|link| link.cascade && !self.has_left(*link));
+        let children: Vec<Uid> = links.map(|link| link.key.clone()).collect();
+        let mut followed = Vec::new();
+        for child in children {
+            if self.ledger.follow_parent(&child, known) {
+                if known == Known::Absent {
+                    self.requests.registry().removed(&child);
+                }
+                followed.extend(self.follow_parent(&child));
+                followed.push(child);
+            }
+        }
+        followed
+    }
+
+    /// What is known about children that the registry removes with this record, if it may have removed it.
+    fn known_of_children(&self, parent: &Uid) -> Option<Known> {
+        let attempts = self.ledger.pending(parent).map(Pending::attempts);
+        match self.ledger.known(parent) {
+            // Otherwise it was not put, which says nothing about its children.
+            Known::Absent if attempts.is_none_or(|tried| tried.failures == 0 && tried.parked.is_none()) => {
+                Some(Known::Absent)
+            }
+            // An answer to a deletion was lost.
+            Known::Uncertain if attempts.is_none_or(|tried| tried.mixed || tried.tried == Some(Known::Absent)) => {
+                Some(Known::Uncertain)
+            }
+            _ => None,
+        }
+    }
+}

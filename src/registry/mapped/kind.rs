@@ -1,0 +1,116 @@
+//! The client of one kind of records. The kinds of a target share its connection and its lookups.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::{
+    MappedOperation, change_time, delete::RecordDeletion, judge::verdict, list::ListInProgress, now_ms, put::Put,
+    records::Records, remembered::KindMemory, transport::TargetTransport,
+};
+use crate::{
+    mapping::{
+        kind::Kind,
+        target::{RenderedRecord, TermWords},
+        writes::{ChangeKind, ChangeWords, RemovalWords},
+    },
+    model::{ids::Version, uid::Uid},
+    reconcile::{
+        deletion::Removal,
+        outcome::{Failure, Verdict},
+    },
+    registry::{Encoded, client::encode::removal as removal_words, protocol::ObservedBy},
+};
+
+/// Bits of a change's order that count the changes of a session. Sessions are numbered by seconds, so that two sessions
+/// do not overlap unless there are more than this number of changes per second.
+const SEQUENCE_BITS: u32 = 22;
+
+/// Writes, finds and lists the records of one kind.
+pub(super) struct KindClient {
+    pub(super) kind: &'static Kind,
+    pub(super) transport: Arc<TargetTransport>,
+    pub(super) records: Mutex<Records>,
+    pub(super) list: tokio::sync::Mutex<Option<ListInProgress>>,
+    pub(super) memory: KindMemory,
+    /// Allows as many lookups at a time as writes, however many batches need some.
+    pub(super) lookups: Arc<Semaphore>,
+    /// How many there may be.
+    pub(super) lookups_max: usize,
+    /// Numbers the pages of lists.
+    tokens: AtomicU64,
+}
+
+impl KindClient {
+    /// `is_referred_to` says whether other records use what the registry assigns to records of this kind. There is one
+    /// lookup at a time.
+    pub(super) fn new(kind: &'static Kind, is_referred_to: bool, transport: Arc<TargetTransport>) -> Self {
+        let lag = kind.list().map(|list| list.lag).unwrap_or_default();
+        let records = Records::new(lag, transport.timeout, is_referred_to);
+        Self {
+            kind,
+            transport,
+            records: Mutex::new(records),
+            list: tokio::sync::Mutex::default(),
+            memory: KindMemory::default(),
+            lookups: Arc::new(Semaphore::new(1)),
+            lookups_max: 1,
+            tokens: AtomicU64::default(),
+        }
+    }
+
+    pub(super) fn next_token(&self) -> String {
+        (self.tokens.fetch_add(1, Ordering::Relaxed) + 1).to_string()
+    }
+
+    fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
+        let fingerprint = record.map(|record| record.fingerprint);
+        let first = self.records.lock().first_attempt(key, fingerprint, (version, now_ms()));
+        let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
+        ChangeWords {
+            id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
+            order,
+            time: change_time(first.began),
+            kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
+        }
+    }
+
+    pub(super) fn put_of<'a>(
+        &self,
+        encoded: &'a Encoded<MappedOperation>,
+        record: &'a RenderedRecord,
+        term: &TermWords,
+    ) -> Put<'a> {
+        let change = self.change(&encoded.uid, encoded.version, Some(record));
+        Put { key: &encoded.uid, record, change, term: term.clone() }
+    }
+
+    pub(super) fn deletion_of<'a>(
+        &self,
+        encoded: &'a Encoded<MappedOperation>,
+        removal: Removal,
+        term: &TermWords,
+    ) -> RecordDeletion<'a> {
+        let (reason, observed) = removal_words(removal);
+        let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
+        let change = self.change(&encoded.uid, encoded.version, None);
+        RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
+    }
+
+    pub(super) async fn write_one(
+        &self,
+        encoded: &Encoded<MappedOperation>,
+        term: &TermWords,
+    ) -> Result<Verdict, Failure> {
+        match &encoded.body {
+            MappedOperation::Put(record) => verdict(self.put(&self.put_of(encoded, record, term)).await),
+            MappedOperation::Delete { removal, .. } => {
+                verdict(self.delete(&self.deletion_of(encoded, *removal, term)).await)
+            }
+        }
+    }
+}
