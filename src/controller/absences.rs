@@ -14,12 +14,9 @@
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
-mod survey;
+pub(super) mod survey;
 
 use std::{collections::HashSet, ops::Range};
-
-use survey::FullReconcile;
-pub(super) use survey::Survey;
 
 use super::{
     lists::Lists,
@@ -44,6 +41,7 @@ use crate::{
         pod_event::WatchList,
     },
 };
+use survey::{FullReconcile, Survey};
 
 /// Pods that are looked up one by one after a change of settings, at most. Others are held without that.
 const SORTED_AT_ONCE: usize = 2_000;

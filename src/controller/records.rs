@@ -13,7 +13,7 @@
 //! A pod that cannot be read, or whose record cannot be made, keeps its record as it is. So does a record that waits for
 //! what the registry assigns to another one. [`families`] has the records that belong to others.
 
-mod absent;
+pub(super) mod absent;
 mod by_key;
 mod by_pod;
 mod excluded;
@@ -43,7 +43,6 @@ use crate::{
     store::View,
 };
 
-pub(super) use absent::AbsentPass;
 use by_key::KeyedRecords;
 use by_pod::PodRecords;
 use excluded::ExcludedPods;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    json_object::JsonObject,
+    parsed_object::ParsedObject,
     url,
     values::{self, Budget, Segments},
 };
@@ -78,7 +78,7 @@ fn json(value: &Value) -> Result<String, Error> {
 fn fromjson(value: &Value) -> Result<Value, Error> {
     let json = serde_json::from_str(&text(value)?).map_err(|cause| error(format!("fromjson: {cause}")))?;
     Ok(match json {
-        Json::Object(object) => Value::from_object(JsonObject(object)),
+        Json::Object(object) => Value::from_object(ParsedObject(object)),
         other => values::of_json(&other),
     })
 }

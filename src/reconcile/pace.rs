@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn stated_size_is_sent_first_and_halved_when_slow() {
+    fn stated_size_is_sent_first_and_halved() {
         for fast in [0, 3] {
             let mut pace = Pace::new(TIMEOUT);
             pace.trust(MOST.items);

@@ -208,8 +208,7 @@ impl Stage {
         }
         let mut world = self.shared.world();
         let number = world.begin_process(slot);
-        let setup = world.setup.clone();
-        let instance = world.processes[number].instance.clone();
+        let (setup, instance) = (world.setup.clone(), world.processes[number].instance.clone());
         let options = ControllerOptions {
             target: TARGET,
             max_in_flight: usize::from(setup.max_in_flight),

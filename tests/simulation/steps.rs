@@ -322,7 +322,9 @@ impl History {
         };
         // A registry that assigns ids and forgets records gets them a second time.
         history.steps.retain(|step| {
-            (leased || !is_second(step)) && !(rest.assigns && lies(step)) && !(rest.remembers && is_unseen(step))
+            let is_left_out =
+                !leased && is_second(step) || rest.assigns && lies(step) || rest.remembers && is_unseen(step);
+            !is_left_out
         });
         history
     }

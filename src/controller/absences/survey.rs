@@ -3,7 +3,7 @@
 //! What one finds counts only once it has looked at every entry of the ledger, because nearly all absences are treated
 //! otherwise than few.
 //!
-//! | meanwhile | what follows |
+//! | in the meantime | what follows |
 //! | --- | --- |
 //! | a list is complete or fails, an inventory is read, the term or the settings change | it begins again |
 //! | a pod is back | the pod is left out |

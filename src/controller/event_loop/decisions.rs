@@ -21,7 +21,7 @@
 
 use super::EventLoop;
 use crate::{
-    controller::{absences::Survey, queue::Lane},
+    controller::{absences::survey::Survey, queue::Lane},
     model::{moment::Moment, uid::Uid},
     reconcile::{
         absence::{RELEASED_PER_SECOND, ReleasedDeletion},

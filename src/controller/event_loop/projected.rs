@@ -16,7 +16,7 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        absences::{Absences, Survey},
+        absences::{Absences, survey::Survey},
         queue::Lane,
         records::{Left, ListedRecords, StalePod, keys::Keys},
         report::RecordFault,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::{
-    controller::records::AbsentPass,
+    controller::records::absent::AbsentPass,
     model::{moment::Moment, pass::Pass},
     reconcile::pod_event::WatchList,
     registry::Registry,

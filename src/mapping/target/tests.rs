@@ -229,6 +229,9 @@ fn etcd_answers_are_judged_by_rules() {
     assert_eq!(judged(503, &json!({})).outcome, RuleOutcome::Retry);
     let held = put.held(&answer(200, &json!({"header": header})), term(&target).scope());
     assert_eq!(held, Held { remote: None, seen: Some(json!("9")) });
+    let moved = Answer::new(301, [("Location".into(), "https://r.example/x/".into())], b"moved");
+    let judged = put.request.judge(&moved, term(&target).scope());
+    assert_eq!(judged.reason, "status 301 leads to https://r.example/x/; correct `url` or `path`");
 }
 
 #[test]

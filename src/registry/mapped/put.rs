@@ -155,7 +155,7 @@ impl KindClient {
 
     /// Whether a record to be created may be there, although no list shows it.
     fn may_be_unlisted(&self, key: &Uid, known: &Knowledge) -> bool {
-        let records = self.records.lock();
+        let mut records = self.records.lock();
         let may_hide = self.assigns() && records.unlisted.shows_none();
         !known.exists && (may_hide || (self.creates() || self.assigns()) && records.unlisted.is_lacking(key))
     }

@@ -8,7 +8,7 @@
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
-//! | `unlisted` | records that were acknowledged and that the last list lacks | a list or a lookup shows them |
+//! | `unlisted` | records that were there and that a list lacks | they are shown, or not to be written any more |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
 //! | `moved` | records to which the registry assigned something else, if others refer to it | the event loop takes them |

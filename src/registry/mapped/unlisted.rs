@@ -8,16 +8,14 @@
 //! | lacks a record that was there | is looked up first; without `find`, it is sent only if a list showed the record before |
 //! | shows no record of ours | is looked up first, until a list or a lookup shows one |
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use crate::model::uid::Uid;
 
 #[derive(Debug, Default)]
 pub(super) struct Unlisted {
-    /// Records that were there, and that the last list lacks.
-    lacking: HashSet<Uid>,
-    /// Those of them that no list and no lookup ever showed.
-    never_shown: HashSet<Uid>,
+    /// Records that were there, and that a list lacks.
+    lacking: HashMap<Uid, Lacking>,
     /// Whether nothing showed a record of ours since a list that showed none.
     shows_none: bool,
     /// The first record that the registry acknowledged since, with its id.
@@ -25,25 +23,30 @@ pub(super) struct Unlisted {
     is_reported: bool,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Lacking {
+    /// Whether a list or a lookup showed the record before.
+    was_shown: bool,
+    /// Whether it was to be written since the last list. One that is not has no pod any more, and is forgotten.
+    is_wanted: bool,
+}
+
 impl Unlisted {
     /// A list or a lookup showed a record of ours.
     pub(super) fn shown(&mut self, key: &Uid) {
         (self.shows_none, self.first) = (false, None);
         self.lacking.remove(key);
-        self.never_shown.remove(key);
     }
 
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.lacking.remove(key);
-        self.never_shown.remove(key);
         self.first.take_if(|(first, _)| first == key);
     }
 
     /// The registry acknowledged a put.
     pub(super) fn acknowledged(&mut self, key: &Uid, id: &str) {
         self.lacking.remove(key);
-        self.never_shown.remove(key);
         if self.shows_none && self.first.is_none() {
             self.first = Some((key.clone(), id.to_owned()));
         }
@@ -51,25 +54,29 @@ impl Unlisted {
 
     /// A complete list lacks this record, which was there.
     pub(super) fn lacks(&mut self, key: &Uid, was_shown: bool) {
-        self.lacking.insert(key.clone());
-        if !was_shown {
-            self.never_shown.insert(key.clone());
-        }
+        self.lacking.insert(key.clone(), Lacking { was_shown, is_wanted: false });
     }
 
-    /// A list is complete.
+    /// A list is complete. What it lacks follows.
     pub(super) fn end_list(&mut self, shows_none: bool) {
+        self.lacking.retain(|_, lacking| std::mem::take(&mut lacking.is_wanted));
         self.shows_none |= shows_none;
     }
 
-    /// Whether the record may be there, although the last list lacks it.
-    pub(super) fn is_lacking(&self, key: &Uid) -> bool {
-        self.lacking.contains(key)
+    /// Whether a record to be written may be there, although a list lacks it.
+    pub(super) fn is_lacking(&mut self, key: &Uid) -> bool {
+        self.wanted(key).is_some()
     }
 
-    /// Whether nothing ever showed this record, which the registry acknowledged.
-    pub(super) fn was_never_shown(&self, key: &Uid) -> bool {
-        self.never_shown.contains(key)
+    /// Whether nothing ever showed a record to be written, which the registry acknowledged.
+    pub(super) fn was_never_shown(&mut self, key: &Uid) -> bool {
+        self.wanted(key).is_some_and(|lacking| !lacking.was_shown)
+    }
+
+    fn wanted(&mut self, key: &Uid) -> Option<Lacking> {
+        let lacking = self.lacking.get_mut(key)?;
+        lacking.is_wanted = true;
+        Some(*lacking)
     }
 
     /// Whether nothing shows that the registry returns our mark.
@@ -84,7 +91,7 @@ impl Unlisted {
 
     /// A lookup showed a record that the last list lacks. Returns whether to report it: once.
     pub(super) fn is_list_short(&mut self, key: &Uid) -> bool {
-        self.lacking.contains(key) && !std::mem::replace(&mut self.is_reported, true)
+        self.lacking.contains_key(key) && !std::mem::replace(&mut self.is_reported, true)
     }
 }
 
@@ -119,5 +126,19 @@ mod tests {
         assert!(unlisted.is_list_short(&a) && !unlisted.is_list_short(&b));
         unlisted.is_absent(&a);
         assert!(!unlisted.is_lacking(&a) && unlisted.is_lacking(&b));
+    }
+
+    #[test]
+    fn record_without_a_pod_is_forgotten() {
+        let (a, b) = (Uid::from("a"), Uid::from("b"));
+        let mut unlisted = Unlisted::default();
+        unlisted.end_list(false);
+        unlisted.lacks(&a, true);
+        unlisted.lacks(&b, false);
+        for _ in 0..3 {
+            assert!(unlisted.was_never_shown(&b), "it is to be written after each list");
+            unlisted.end_list(false);
+        }
+        assert!(!unlisted.is_lacking(&a) && unlisted.lacking.len() == 1);
     }
 }

@@ -105,6 +105,18 @@ async fn login_without_token_shows_errors_alone() {
         let failure = write_pod(&client, 1, "web").await.unwrap_err().to_string();
         assert!(failure.contains(says) && !failure.contains("t0ken"), "{failure}");
     }
+    for (answer, says) in [
+        (
+            r#"["ERROR_WRONG_APP_TOKEN", "my password"]"#,
+            r#"no token was issued: ["ERROR_WRONG_APP_TOKEN","***"]; check"#,
+        ),
+        (r#"{"message": "locked", "token": "t0ken"}"#, r#"no token was issued: {"message":"locked"}; check"#),
+        ("t0ken", "no token was issued; check"),
+    ] {
+        fake.fail([Fault::Refuse(400, answer)]);
+        let failure = write_pod(&client, 1, "web").await.unwrap_err().to_string();
+        assert!(failure.contains(says) && !failure.contains("t0ken"), "{failure}");
+    }
 }
 
 /// Lets time pass for the ages of tokens.

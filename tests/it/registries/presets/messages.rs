@@ -197,9 +197,13 @@ async fn live(registries: &BuiltRegistries, preset: &str, kind: &'static str) {
     let path = targets(&folder, &file(preset, &format!("http://{}", proxy.address), &more));
     let start = || Controller::start_with_targets(&kube.kubeconfig, &path, &["--resync-interval", "3s"]);
     let equal = async |receiver: &HttpRegistry, when: &str| {
-        eventually(&format!("the receiver knows the cluster {when}"), super::process::WITHIN, async || {
+        // A record whose request was lost several times is tried once per minute, until it is answered.
+        let within = 2 * super::process::WITHIN;
+        eventually(&format!("the receiver knows the cluster {when}"), within, async || {
             let known: BTreeSet<String> = records(receiver).await.into_keys().collect();
-            if known == kube.uids() { Ok(()) } else { Err(format!("{known:?}")) }
+            let wanted = kube.uids();
+            let differ: Vec<&String> = known.symmetric_difference(&wanted).collect();
+            if differ.is_empty() { Ok(()) } else { Err(format!("{differ:?}")) }
         })
         .await;
     };

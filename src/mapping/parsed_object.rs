@@ -14,9 +14,9 @@ use serde_json::{Map, Value as Json};
 use super::values::{Budget, Error, of_json};
 
 #[derive(Debug)]
-pub(super) struct JsonObject(pub(super) Map<String, Json>);
+pub(super) struct ParsedObject(pub(super) Map<String, Json>);
 
-impl JsonObject {
+impl ParsedObject {
     /// As if each member were a value: null and undefined members are missing, and null elements are errors.
     pub(super) fn to_json(&self, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
         members(&self.0, budget, depth)
@@ -53,7 +53,7 @@ fn part(json: &Json, budget: &mut Budget, depth: usize) -> Result<Json, Error> {
     })
 }
 
-impl Object for JsonObject {
+impl Object for ParsedObject {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }
@@ -78,7 +78,7 @@ mod tests {
 
     /// The result with a document as a value, and as this object.
     fn results(text: &str, document: &Json) -> [Result<Option<Json>, values::Error>; 2] {
-        let lazy = Value::from_object(JsonObject(document.as_object().unwrap().clone()));
+        let lazy = Value::from_object(ParsedObject(document.as_object().unwrap().clone()));
         [of_json(document), lazy].map(|value| {
             let words = Value::from_pairs([("o", value), ("same", of_json(document))]);
             to_json(&Compiled::new(text).unwrap().evaluate(&words)?, &mut Budget::default())
