@@ -37,7 +37,9 @@ pub(super) struct Mapping {
     pub(super) dependency: Option<&'static str>,
     /// Projected pods.
     pub(super) projected: usize,
-    /// The keys that the registry held at the last call of `take_moved`.
+    /// Records that others belong to.
+    parents: BTreeSet<String>,
+    /// Those of them that the registry held at the last call of `take_moved`.
     before: BTreeSet<String>,
     /// Records that the controller says were removed with their parents.
     pub(super) removed: Vec<String>,
@@ -145,7 +147,10 @@ pub(super) fn project(registry: &Fake, pod: &Pod) -> Projection {
             },
             parent: part.parent.map(|(key, cascade)| ParentRecord { key: Uid::from(key), cascade }),
         };
-        return Projection::Records(parts.iter().map(record).collect());
+        let records = parts.iter().map(record).collect();
+        let parents = parts.iter().filter_map(|part| part.parent).map(|(parent, _)| parent.to_owned());
+        state.mapping.iter_mut().for_each(|mapping| mapping.parents.extend(parents.clone()));
+        return Projection::Records(records);
     }
     let Some(mapping) = state.mapping.as_mut() else { return Projection::identity(pod) };
     mapping.projected += 1;
@@ -173,10 +178,11 @@ pub(super) fn removed(registry: &Fake, key: &Uid) {
     registry.state().mapping.iter_mut().for_each(|mapping| mapping.removed.push(key.to_string()));
 }
 
-/// The keys that the registry holds now and did not hold before, or the other way round.
+/// The parents that the registry holds now and did not hold before, or the other way round.
 pub(super) fn take_moved(registry: &Fake) -> Vec<Uid> {
     let mut state = registry.state();
-    let now: BTreeSet<String> = state.records.keys().cloned().collect();
+    let Some(parents) = state.mapping.as_ref().map(|mapping| &mapping.parents) else { return Vec::new() };
+    let now: BTreeSet<String> = parents.iter().filter(|key| state.records.contains_key(*key)).cloned().collect();
     let Some(mapping) = state.mapping.as_mut() else { return Vec::new() };
     let moved = mapping.before.symmetric_difference(&now).map(|key| Uid::from(key.as_str())).collect();
     mapping.before = now;

@@ -73,7 +73,8 @@ async fn machines_and_ports_follow_their_pods() {
     controller.terminate();
     controller.code().await;
     kube.delete(2..3);
-    let id = registry.machines().keys().next_back().unwrap().clone();
+    let machines = registry.machines();
+    let id = machines.iter().find(|(_, machine)| machine["name"] == name(5).as_str()).unwrap().0.clone();
     registry.by_hand(|_, machines| _ = machines.remove(&id));
     let before = registry.writes();
     let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);

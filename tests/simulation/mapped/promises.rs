@@ -55,7 +55,10 @@ impl SimulatedWorld {
         let needs = self.cluster.selected.values().find(|pod| {
             let lasts = self.cluster.lives.get(&pod.uid).is_some_and(|life| !life.interrupted);
             let shown = writer.shown_since.get(&pod.uid).is_some_and(|since| since + SHOWN_FOR_MS < now);
-            lasts && shown && has(rest, pod, &key)
+            // The parts of a pod follow its state: the process has to see the one that has them.
+            let digest = pod.content.as_ref().map(|content| content.digest);
+            let sees = || writer.shown.get(&pod.uid).is_some_and(|(held, _)| *held == digest);
+            lasts && shown && has(rest, pod, &key) && (row["kind"] != "part" || sees())
         });
         if let Some(pod) = needs.map(|pod| pod.uid.clone()) {
             self.broken(Promise::NoFalseDelete, || format!("the record of {pod} is removed, and the cluster shows it"));
