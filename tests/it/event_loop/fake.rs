@@ -473,8 +473,7 @@ impl Registry for Fake {
             return lie;
         }
         self.up()?;
-        let slow = self.state().slow_inventory;
-        tokio::time::sleep(slow).await;
+        tokio::time::sleep(self.read(|state| state.slow_inventory)).await;
         let (page, takes) = self.page_of_inventory(bucket, page.as_deref(), limit)?;
         tokio::time::sleep(takes.min(TIMEOUT)).await;
         if takes > TIMEOUT { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }

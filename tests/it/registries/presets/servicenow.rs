@@ -34,7 +34,7 @@ impl Witness for ServiceNowFake {
 
     /// The digest is the only value that is compared.
     async fn edit(&self, id: &str) {
-        self.by_hand(id, json!({"u_registrar_digest": ""}));
+        self.by_hand(id, &json!({"u_registrar_digest": ""}));
     }
 
     async fn remove(&self, id: &str) {
@@ -42,7 +42,7 @@ impl Witness for ServiceNowFake {
     }
 
     async fn add_foreign(&self, mark: &str) -> String {
-        self.by_hand("theirs", json!({"name": "web", "install_status": "1", "u_registrar_owner": mark}));
+        self.by_hand("theirs", &json!({"name": "web", "install_status": "1", "u_registrar_owner": mark}));
         "theirs".into()
     }
 

@@ -68,8 +68,8 @@ impl ServiceNowFake {
     }
 
     /// Lets a person write values into an item, or make one.
-    pub(crate) fn by_hand(&self, id: &str, values: Value) {
-        self.table.lock().write(id, &values);
+    pub(crate) fn by_hand(&self, id: &str, values: &Value) {
+        self.table.lock().write(id, values);
     }
 
     pub(crate) fn remove(&self, id: &str) {
