@@ -95,7 +95,7 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Projects the pods again whose records refer to what the registry has just told of another one.
+    /// Projects the pods again whose records refer to a record that the registry has just answered about.
     pub(super) fn project_moved(&mut self) {
         for key in self.requests.registry().take_moved() {
             let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
