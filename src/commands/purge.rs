@@ -2,7 +2,7 @@
 //!
 //! The records are shown first. Then the event loop of the controller runs over a cluster that has no pods, so that the
 //! deletions pass the same absence guard, at the same bounded rate, as after a loss of all pods. What an operator
-//! approves otherwise, the answer to the question approves here: exactly the records that were shown.
+//! approves otherwise, the answer to the question approves here, unless there are more records than were shown.
 
 mod empty_cluster;
 mod progress;
