@@ -6,7 +6,12 @@ use crate::reconcile::takeover::ReportedSession;
 impl ControllerOptions {
     /// Whether this name belongs to this process or to an earlier run of it.
     pub(super) fn is_this_process(&self, instance: &str) -> bool {
-        instance == self.instance || (self.is_previous_process)(instance, &self.instance)
+        instance == self.instance || self.is_earlier_run(instance)
+    }
+
+    /// Whether this name belongs to an earlier run of this process, which has ended.
+    pub(super) fn is_earlier_run(&self, instance: &str) -> bool {
+        (self.is_previous_process)(instance, &self.instance)
     }
 
     /// Checks that a session under our cluster id belongs to our cluster, if the UIDs of both are known.

@@ -147,10 +147,12 @@ impl WriterSession {
             }
             Ok(other) => {
                 self.declared = None;
-                other.into_iter().for_each(|other| self.session.learn(other.epoch));
+                other.iter().for_each(|other| self.session.learn(other.epoch));
                 self.session.unfenced(now);
-                // The other writer may be alive although its session is over or unknown.
-                Some(SessionEffect::ExpectOtherWriter)
+                // A request of an earlier run to open a session may arrive after that run has ended. Any other writer may
+                // be alive although its session is over or unknown.
+                let is_earlier_run = other.is_some_and(|other| self.options.is_earlier_run(&other.instance));
+                (!is_earlier_run).then_some(SessionEffect::ExpectOtherWriter)
             }
             Err(_) => {
                 self.session.fenced(epoch, now);

@@ -116,6 +116,24 @@ async fn restarted_process_takes_over_its_own_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn late_session_of_an_earlier_run_delays_nothing() {
+    let registry = filled(30).await;
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
+    let busy = Verdict::Retry { cause: "busy".into(), after: None };
+    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    assert!(!world.checks.is_empty(), "they are confirmed");
+    // The request was on its way when that run was killed. It fences this process.
+    held_by_another(&registry);
+    registry.state().session.as_mut().unwrap().instance = "test:ffff".into();
+    registry.state().failure_rate = None;
+    world.pass(30 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(deleted(&registry), 10, "no other writer is expected");
+}
+
+#[tokio::test(start_paused = true)]
 async fn inferred_deletions_wait_while_another_writer_lives() {
     let registry = filled(30).await;
     held_by_another(&registry);
