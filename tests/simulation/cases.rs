@@ -65,6 +65,22 @@ fn rejected_record_is_retried_after_the_next_resync() {
 }
 
 #[test]
+fn once_rejected_record_is_not_parked_by_another_answer() {
+    let steps = [
+        Create(3),
+        Wait(100),
+        WrongInventory(Wrong::Short(2), 1),
+        Wait(22_680),
+        Create(5),
+        Wait(1),
+        Write(Fault::Items(422, 2)),
+        Wait(46_215),
+        EditRecord(5),
+    ];
+    keeps_every_promise(Setup { pods: 1, registered: true, ..Setup::PLAIN }, &steps);
+}
+
+#[test]
 fn record_that_always_fails_converges_once_cured() {
     let steps = [CreateMany(0, 9), Break(3), Change(3), Wait(30_000), Delete(3), Wait(20_000), Cure, Wait(1_000)];
     keeps_every_promise(Setup::PLAIN, &steps);

@@ -305,12 +305,23 @@ impl Ledger {
             }
         };
         self.set_known(uid, known);
-        if matches!(settled, Settled::Acknowledged(_)) {
-            self.mark_pending(uid, now).acknowledged(now);
-        } else if matches!(settled, Settled::Superseded(_)) {
-            self.delay(uid, now, random, None);
+        match settled {
+            Settled::Acknowledged(_) => self.mark_pending(uid, now).acknowledged(now),
+            Settled::Parked(_) => {}
+            Settled::Again => self.not_rejected_now(uid),
+            Settled::Superseded(_) => {
+                self.delay(uid, now, random, None);
+                self.not_rejected_now(uid);
+            }
         }
         settled
+    }
+
+    /// A record that was rejected before was tried again, and the registry has not judged it yet: it is not parked again.
+    fn not_rejected_now(&mut self, uid: &Uid) {
+        if let Some(attempts) = self.pending.get_mut(uid).and_then(|pending| pending.attempts.as_mut()) {
+            attempts.unparked = attempts.parked.is_some();
+        }
     }
 
     /// The registry removed the record together with the one that it belonged to, or may have. Returns whether that is
@@ -327,6 +338,7 @@ impl Ledger {
     /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.
     pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(in_flight) = self.take_in_flight(uid) else { return };
+        self.not_rejected_now(uid);
         if applied != Applied::No {
             self.set_known(uid, Known::Uncertain);
         }

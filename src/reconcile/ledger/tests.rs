@@ -234,6 +234,30 @@ fn parked_records_are_retried_when_unparked() {
 }
 
 #[test]
+fn rejected_record_waits_only_while_rejected() {
+    let stale = Verdict::Stale { current: None };
+    let busy = Verdict::Retry { cause: "busy".into(), after: None };
+    let uncertain = Verdict::Uncertain { cause: "?".into() };
+    let is_parked = |ledger: &Ledger, uid: &Uid| {
+        let attempts = ledger.pending(uid).unwrap().attempts();
+        attempts.parked.is_some() && !attempts.unparked
+    };
+    for answer in [Some(stale), Some(busy), Some(uncertain), None] {
+        let (mut ledger, uid) = (seeded(), Uid::from("a"));
+        ledger.begin(&uid, put(1, 1), at(1));
+        ledger.settle(&uid, Verdict::Rejected { cause: "schema".into() }, at(2), 0);
+        assert!(is_parked(&ledger, &uid));
+        ledger.unpark();
+        ledger.begin(&uid, put(1, 2), at(3));
+        match answer.clone() {
+            Some(verdict) => _ = ledger.settle(&uid, verdict, at(4), 0),
+            None => ledger.fail(&uid, Applied::Maybe, Blame::Alone, at(4), 0),
+        }
+        assert!(!is_parked(&ledger, &uid), "after the resync, {answer:?} is no rejection");
+    }
+}
+
+#[test]
 fn observed_deletions_are_remembered_within_bounds() {
     // A deletion seen while nothing may be written is sent if the inventory names the record.
     let mut ledger = Ledger::default();
