@@ -72,8 +72,8 @@ impl KindClient {
     /// Makes sure that the record is ours.
     pub(super) async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
         if !self.kind.key_is_id() && known.id.is_none() && !known.is_uncertain {
-            // Neither a list nor a write showed it, so its id is not known.
-            return Ok(Permit::Nothing);
+            // Its id is not known.
+            return self.unless_unread();
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {
@@ -102,9 +102,16 @@ impl KindClient {
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }
-            // Neither a list nor a write showed it.
-            Lookup::Unknown => Ok(Permit::Nothing),
+            Lookup::Unknown => self.unless_unread(),
         }
+    }
+
+    /// Neither a list nor a write showed the record. If a list is still to come, it may show it.
+    fn unless_unread(&self) -> Result<Permit, Stop> {
+        if self.kind.list().is_some() && !self.records.lock().are_all_known() {
+            return Err(Stop::retry("waiting for a list that shows whether the registry holds the record"));
+        }
+        Ok(Permit::Nothing)
     }
 
     /// Whether its request cannot be rendered because the registry has not told a word that it uses.

@@ -79,6 +79,8 @@ pub(super) struct Records {
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
+    /// Whether a complete list was read in this term.
+    is_listed: bool,
     /// Whether the table has each record whose put was begun.
     pub(super) tracks_puts: bool,
     /// Whether a round lasts.
@@ -137,6 +139,7 @@ impl Records {
             attempts: HashMap::new(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
+            is_listed: false,
             tracks_puts: false,
             in_round: false,
         }
@@ -146,7 +149,7 @@ impl Records {
         self.table.begin_term();
         self.differing = DifferingRecords::default();
         self.unlisted = Unlisted::default();
-        self.in_round = false;
+        (self.in_round, self.is_listed) = (false, false);
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -165,6 +168,11 @@ impl Records {
             Duration::ZERO => Unshown::UntilRead,
             left => Unshown::For(left),
         }
+    }
+
+    /// Whether a list of this term has shown all records, so that the registry holds none besides those that are known.
+    pub(super) fn are_all_known(&self) -> bool {
+        self.is_listed && self.unshown() == Unshown::IsMissing
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -424,7 +432,7 @@ impl Records {
 
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
-        self.is_listing = false;
+        (self.is_listing, self.is_listed) = (false, true);
         self.shows_earlier_terms |= begun >= self.settled_at();
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));

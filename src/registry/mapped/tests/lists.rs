@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, Fault, REST, cause, delete_pod, inventory, pod, put, uid, write_pod};
+use super::fake::{ASSIGNED, Fake, Fault, REST, cause, delete, delete_pod, inventory, pod, put, uid, write, write_pod};
 use crate::{
     model::{digest::Fingerprint, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
@@ -254,6 +254,27 @@ async fn unmarked_records_of_others_are_left_alone() {
     assert_eq!(inventory(&exclusive).await.unwrap().len(), 2);
     assert_eq!(delete_pod(&exclusive, 2).await, DONE);
     assert_eq!(fake.held(), 1);
+}
+
+#[tokio::test]
+async fn unknown_record_is_deleted_after_the_first_list() {
+    // Their ids are not known before it, so that nothing can be sent.
+    let assigned: String = ASSIGNED.lines().filter(|line| !line.starts_with("find")).flat_map(|l| [l, "\n"]).collect();
+    let named = format!("id: \"pod-{{{{ pod.uid }}}}\"\n{REST}");
+    for (assigns, members) in [(true, assigned), (false, named)] {
+        let fake = Fake::start().await;
+        fake.contents().assigns = assigns;
+        let writer = fake.client(&members);
+        assert_eq!(write_pod(&writer, 1, "web").await, DONE);
+        let client = fake.client(&members);
+        let key = |n| put(&client, &pod(n, "web")).uid;
+        let waits = cause(write(&client, delete(&client, &key(1))).await);
+        assert!(waits.contains("waiting for a list"), "{waits}");
+        assert_eq!(inventory(&client).await.unwrap().len(), 1);
+        assert_eq!(write(&client, delete(&client, &key(1))).await, DONE);
+        assert_eq!(fake.held(), 0);
+        assert_eq!(write(&client, delete(&client, &key(3))).await, DONE, "the list lacks it");
+    }
 }
 
 #[tokio::test]
