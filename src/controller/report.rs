@@ -26,6 +26,8 @@ use crate::{
 
 /// How often records are counted.
 const EVERY: Duration = Duration::from_secs(1);
+/// A write that the registry did not apply this many times in a row, each after a longer pause, is logged as a warning.
+const REFUSALS_LASTING: u32 = 5;
 
 pub(super) struct Reporter {
     metrics: TargetMetrics,
@@ -35,6 +37,7 @@ pub(super) struct Reporter {
     rejected: Notices,
     failed: Notices,
     uncertain: Notices,
+    refused: Notices,
     divided: Notices,
     equality: Equality,
     /// None if the next count is due at once.
@@ -69,8 +72,10 @@ pub(super) enum RecordFault {
     Rejected {
         kind: OperationKind,
     },
-    /// The registry did not apply a write.
-    NotApplied,
+    /// The registry did not apply a write for now.
+    NotApplied {
+        failures: u32,
+    },
     /// A write may have been applied.
     Uncertain {
         failures: u32,
@@ -103,6 +108,7 @@ impl Reporter {
             rejected: Notices::default(),
             failed: Notices::default(),
             uncertain: Notices::default(),
+            refused: Notices::default(),
             divided: Notices::default(),
             equality: Equality::NotYet,
             reported_at: None,
@@ -299,7 +305,14 @@ impl Reporter {
             RecordFault::Rejected { .. } => {
                 tracing::debug!(uid, id, pod, cause, "the registry rejected an operation");
             }
-            RecordFault::NotApplied => tracing::debug!(uid, id, pod, cause, "not applied; retrying"),
+            RecordFault::NotApplied { failures }
+                if failures >= REFUSALS_LASTING && self.refused.note(&name, cause, now) =>
+            {
+                tracing::warn!(uid, id, pod, cause, failures, "the registry keeps refusing a write; retrying");
+            }
+            RecordFault::NotApplied { failures } => {
+                tracing::debug!(uid, id, pod, cause, failures, "not applied; retrying");
+            }
             RecordFault::Uncertain { failures, is_lasting: true } if self.uncertain.note(&name, cause, now) => {
                 tracing::warn!(
                     uid,
@@ -346,6 +359,9 @@ impl Reporter {
                 records = first,
                 "more writes for pods keep failing and may have been applied; retrying"
             );
+        }
+        if let Some(NoticeSummary { count, first }) = self.refused.summary(now) {
+            tracing::warn!(count, records = first, "the registry keeps refusing more writes; retrying");
         }
         if let Some(NoticeSummary { count, first }) = self.divided.summary(now) {
             tracing::warn!(count, errors = first, "more batches failed as a whole; sending their parts separately");

@@ -58,7 +58,10 @@ impl Delivery {
         let random = self.rng.u64(..);
         let mut uncertain = None;
         match &verdict {
-            Verdict::Retry { cause, .. } => effects.push(report(uid, RecordFault::NotApplied, cause.clone())),
+            Verdict::Retry { cause, .. } => {
+                let failures = ledger.pending(uid).map_or(0, |pending| pending.attempts().failures) + 1;
+                effects.push(report(uid, RecordFault::NotApplied { failures }, cause.clone()));
+            }
             Verdict::Uncertain { cause } => {
                 self.budget.failed(attempt);
                 uncertain = Some(cause.clone());

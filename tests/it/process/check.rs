@@ -112,6 +112,17 @@ async fn explain_asks_the_running_controller() {
 }
 
 #[tokio::test]
+async fn write_refused_again_and_again_is_logged() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..1);
+    registry.refuses("in use");
+    let (_folder, file) = targets_file(&registry.url, "    outcome: [{status: 422, is: retry}]\n");
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, file.as_ref(), &[]);
+    let line = controller.log_line("the registry keeps refusing a write").await;
+    assert!(line.contains("WARN") && line.contains("in use") && line.contains("failures=5"), "{line}");
+}
+
+#[tokio::test]
 async fn explain_names_a_parked_record() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
     kube.create(0..1);
