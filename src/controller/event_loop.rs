@@ -311,11 +311,11 @@ impl<R: Registry> EventLoop<R> {
         if in_sync {
             self.session.note_in_sync();
         }
-        if self.reporter.set_in_sync(in_sync, self.records.len()) {
+        if self.reporter.set_in_sync(in_sync, self.records.view().len()) {
             self.session.beat_soon(now);
         }
         let counts = LoopCounts {
-            pods: self.records.len(),
+            pods: self.records.view().len(),
             held: self.absences.guard.held(),
             failed: self.records.failed(),
             queue_entries: self.delivery.queue.entries(),

@@ -87,6 +87,7 @@ pub(super) enum RecordFault {
 
 /// What is counted outside of the ledger.
 pub(super) struct LoopCounts {
+    /// Pods that the watches report, also those that the target does not select.
     pub(super) pods: usize,
     pub(super) held: usize,
     /// Pods whose records cannot be made.

@@ -64,6 +64,8 @@ async fn machines_and_ports_follow_their_pods() {
     let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
     holds(&mut controller, &registry, 6).await;
     assert_eq!(registry.writes(), 18, "one write per record");
+    let line = controller.log_line("the registry is equal to the cluster").await;
+    assert!(line.contains("pods=6"), "not 18 records: {line}");
     kube.delete(0..2);
     holds(&mut controller, &registry, 4).await;
     let deletions: Vec<String> = registry.requests().into_iter().filter(|line| line.starts_with("DELETE")).collect();
