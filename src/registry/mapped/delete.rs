@@ -73,7 +73,7 @@ impl KindClient {
     pub(super) async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
         if !self.kind.key_is_id() && known.id.is_none() && !known.is_uncertain {
             // Its id is not known.
-            return self.unless_unread();
+            return self.unless_unread(deletion.key);
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {
@@ -102,13 +102,13 @@ impl KindClient {
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }
-            Lookup::Unknown => self.unless_unread(),
+            Lookup::Unknown => self.unless_unread(deletion.key),
         }
     }
 
     /// Neither a list nor a write showed the record. If a list is still to come, it may show it.
-    fn unless_unread(&self) -> Result<Permit, Stop> {
-        if self.kind.list().is_some() && !self.records.lock().are_all_known() {
+    fn unless_unread(&self, key: &Uid) -> Result<Permit, Stop> {
+        if self.records.lock().may_be_listed(key) {
             return Err(Stop::retry("waiting for a list that shows whether the registry holds the record"));
         }
         Ok(Permit::Nothing)

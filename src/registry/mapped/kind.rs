@@ -51,6 +51,7 @@ impl KindClient {
     pub(super) fn new(kind: &'static Kind, is_referred_to: bool, transport: Arc<TargetTransport>) -> Self {
         let lag = kind.list().map(|list| list.lag).unwrap_or_default();
         let records = Records::new(lag, transport.timeout, is_referred_to);
+        let records = if kind.list().is_some() { records.with_list() } else { records };
         Self {
             kind,
             transport,

@@ -1,6 +1,6 @@
 //! What concerns several kinds of records: which kind an operation is for, and one inventory of all of them.
 
-use super::{KindClient, MappedOperation, TargetClient, batch};
+use super::{KindClient, MappedOperation, TargetClient, batch, records::Records};
 use crate::{
     mapping::target::{
         RenderedRecord,
@@ -34,10 +34,16 @@ impl PagePlace {
 }
 
 impl TargetClient {
-    /// The kind of the record that the client knows under this key. The first one, if it knows none: there is nothing of
-    /// ours to delete then.
+    /// The kind of the record that the client knows under this key. If it knows none, a kind whose list may still show it,
+    /// so that its deletion waits; otherwise there is nothing of ours to delete.
     pub(super) fn kind_of(&self, key: &Uid) -> usize {
-        self.kinds.iter().position(|kind| kind.records.lock().table.get(key).is_some()).unwrap_or_default()
+        let place = |is_there: fn(&Records, &Uid) -> bool| {
+            self.kinds.iter().position(|kind| is_there(&kind.records.lock(), key))
+        };
+        place(|records, key| records.table.get(key).is_some())
+            .or_else(|| place(Records::was_deleted_unread))
+            .or_else(|| place(Records::may_be_listed))
+            .unwrap_or_default()
     }
 
     /// Sends operations, those of each kind together. Returns one verdict per operation, in the same order.

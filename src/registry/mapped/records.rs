@@ -5,6 +5,7 @@
 //! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
 //! | `recent` | writes and lookups that a list may not show yet | `list.lag` is over and no list is being read |
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
+//! | `deleted_unread` | records that were deleted before a list of this term showed all records | a list does |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
@@ -68,6 +69,7 @@ pub(super) struct Records {
     recent: HashMap<Uid, Recent>,
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
+    deleted_unread: HashSet<Uid>,
     missing: HashMap<Uid, Instant>,
     pub(super) differing: DifferingRecords,
     /// By the key of the record that counts: the `remote` of the other.
@@ -79,6 +81,8 @@ pub(super) struct Records {
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
+    /// Whether there is a list.
+    has_list: bool,
     /// Whether a complete list was read in this term.
     is_listed: bool,
     /// Whether the table has each record whose put was begun.
@@ -131,6 +135,7 @@ impl Records {
             shows_earlier_terms: lag.is_zero(),
             recent: HashMap::new(),
             uncertain: HashMap::new(),
+            deleted_unread: HashSet::new(),
             missing: HashMap::new(),
             differing: DifferingRecords::default(),
             surplus: BTreeMap::new(),
@@ -139,6 +144,7 @@ impl Records {
             attempts: HashMap::new(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
+            has_list: false,
             is_listed: false,
             tracks_puts: false,
             in_round: false,
@@ -150,6 +156,7 @@ impl Records {
         self.differing = DifferingRecords::default();
         self.unlisted = Unlisted::default();
         (self.in_round, self.is_listed) = (false, false);
+        self.deleted_unread = HashSet::new();
         self.term_begun = Instant::now();
         self.shows_earlier_terms = self.lag.is_zero();
     }
@@ -170,9 +177,24 @@ impl Records {
         }
     }
 
-    /// Whether a list of this term has shown all records, so that the registry holds none besides those that are known.
-    pub(super) fn are_all_known(&self) -> bool {
-        self.is_listed && self.unshown() == Unshown::IsMissing
+    /// For a kind whose records are listed.
+    pub(super) fn with_list(self) -> Self {
+        Self { has_list: true, ..self }
+    }
+
+    /// Whether no list is to come that may show further records: one of this term has shown all, or there are none.
+    fn are_all_known(&self) -> bool {
+        !self.has_list || (self.is_listed && self.unshown() == Unshown::IsMissing)
+    }
+
+    /// Whether it was deleted before a list has shown all records.
+    pub(super) fn was_deleted_unread(&self, key: &Uid) -> bool {
+        self.deleted_unread.contains(key)
+    }
+
+    /// Whether the registry may hold this record although nothing showed it.
+    pub(super) fn may_be_listed(&self, key: &Uid) -> bool {
+        !self.are_all_known() && !self.was_deleted_unread(key)
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -311,6 +333,9 @@ impl Records {
         self.differing.remove(key);
         self.missing.remove(key);
         self.remember(key, None);
+        if !self.are_all_known() {
+            self.deleted_unread.insert(key.clone());
+        }
     }
 
     /// The registry removed the record together with its parent.
@@ -434,6 +459,9 @@ impl Records {
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
         (self.is_listing, self.is_listed) = (false, true);
         self.shows_earlier_terms |= begun >= self.settled_at();
+        if self.are_all_known() {
+            self.deleted_unread = HashSet::new();
+        }
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
         let mut further: Vec<(Uid, Fingerprint)> =
