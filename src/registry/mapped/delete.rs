@@ -14,6 +14,7 @@ use crate::{
         writes::{ChangeWords, RemovalWords},
     },
     model::uid::Uid,
+    reconcile::outcome::Failure,
 };
 
 /// Requests that delete, per operation.
@@ -130,13 +131,22 @@ impl KindClient {
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.kind.delete_scope(term, &id, &known.held, change, removal);
         let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?.about(&change.id);
-        self.save().await?;
-        let exchanged = self.transport.send(&request).await?;
+        self.records.lock().begin_deletion(deletion.key);
+        self.save().await.inspect_err(|_| self.records.lock().refused(deletion.key))?;
+        let exchanged = self.transport.send(&request).await.inspect_err(|failure| {
+            if !matches!(failure, Failure::Broken(_)) {
+                self.records.lock().refused(deletion.key);
+            }
+        })?;
         let judgement = delete.judge(&exchanged.answer, &scope);
         if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
             // It may come from a proxy that did not ask the registry.
             return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
         }
-        Ok(rule(&judgement, &exchanged, &self.transport))
+        let ruling = rule(&judgement, &exchanged, &self.transport);
+        if ruling.is_refusal() {
+            self.records.lock().refused(deletion.key);
+        }
+        Ok(ruling)
     }
 }

@@ -53,6 +53,20 @@ pub(super) struct Attempt {
     pub(super) version: Version,
     /// When the first attempt began, in milliseconds since 1970.
     pub(super) began: i64,
+    pub(super) arrival: Arrival,
+}
+
+/// Whether the registry may hold something else than what it acknowledged last, because of what was sent since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// No: nothing was sent, or the registry clearly refused it.
+    #[default]
+    No,
+    /// A request is on its way. If the registry clearly refuses it, nothing has changed. `is_first` says that it is the
+    /// first put of a record.
+    OnItsWay { is_first: bool },
+    /// Yes: a request had no clear answer.
+    Maybe,
 }
 
 #[derive(Debug)]
@@ -322,8 +336,10 @@ impl Records {
     ) -> Attempt {
         match self.attempts.get(key) {
             Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
-            _ => {
-                let attempt = Attempt { fingerprint, version, began };
+            before => {
+                // What was sent before may still be taken.
+                let arrival = before.map(|before| before.arrival).unwrap_or_default();
+                let attempt = Attempt { fingerprint, version, began, arrival };
                 self.attempts.insert(key.clone(), attempt);
                 self.table.note_unsaved(key);
                 attempt

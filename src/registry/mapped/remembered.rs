@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{
     KindClient, TargetClient,
     memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
-    records::{Attempt, Records},
+    records::{Arrival, Attempt, Records},
     table::{Fact, Row},
 };
 use crate::{
@@ -53,26 +53,70 @@ struct MemoryTerm {
 }
 
 impl Records {
-    /// A put is about to be sent. From now on, the registry may hold the record. Returns whether nothing said so before.
-    pub(super) fn begin_put(&mut self, key: &Uid, id: &str) -> bool {
+    /// A put is about to be sent. From now on, the registry may hold the record.
+    pub(super) fn begin_put(&mut self, key: &Uid, id: &str) {
         if !self.tracks_puts {
-            return false;
+            return;
         }
         let in_round = self.in_round;
-        self.table.change(key, |row| {
-            let is_news = !row.has(Fact::Tried) && !row.has(Fact::Exists);
+        let is_first = self.table.change(key, |row| {
+            let is_first = !row.has(Fact::Tried) && !row.has(Fact::Exists);
             row.set_id(key, id);
             row.set(Fact::Tried, true);
             row.set(Fact::SentInRound, in_round);
-            is_news
-        })
+            is_first
+        });
+        self.begin_request(key, is_first);
     }
 
-    /// The registry clearly did not take the first put of a record.
-    pub(super) fn not_put(&mut self, key: &Uid) {
-        if self.table.get(key).is_some_and(|row| row.has(Fact::Tried) && !row.has(Fact::Exists)) {
+    /// A deletion is about to be sent.
+    pub(super) fn begin_deletion(&mut self, key: &Uid) {
+        self.begin_request(key, false);
+    }
+
+    fn begin_request(&mut self, key: &Uid, is_first: bool) {
+        let Some(attempt) = self.attempts.get_mut(key) else { return };
+        attempt.arrival = match attempt.arrival {
+            // Nothing was sent before that counts.
+            _ if is_first => Arrival::OnItsWay { is_first },
+            Arrival::No => Arrival::OnItsWay { is_first },
+            // The request before was given up.
+            Arrival::OnItsWay { .. } | Arrival::Maybe => Arrival::Maybe,
+        };
+        self.table.note_unsaved(key);
+    }
+
+    /// The registry clearly did not take the request that was on its way.
+    pub(super) fn not_taken(&mut self, key: &Uid) {
+        let is_first =
+            self.attempts.get(key).is_some_and(|attempt| attempt.arrival == Arrival::OnItsWay { is_first: true });
+        if is_first && self.table.get(key).is_some_and(|row| row.has(Fact::Tried) && !row.has(Fact::Exists)) {
             self.table.remove(key);
         }
+    }
+
+    /// The same, and nothing says that the registry holds something else than what it acknowledged last.
+    pub(super) fn refused(&mut self, key: &Uid) {
+        self.not_taken(key);
+        if let Some(attempt) = self.attempts.get_mut(key)
+            && matches!(attempt.arrival, Arrival::OnItsWay { .. })
+        {
+            attempt.arrival = Arrival::No;
+            self.table.note_unsaved(key);
+        }
+    }
+
+    /// The registry contradicts what it acknowledged last.
+    pub(super) fn contradicted(&mut self, key: &Uid) {
+        if let Some(attempt) = self.attempts.get_mut(key) {
+            attempt.arrival = Arrival::Maybe;
+            self.table.note_unsaved(key);
+        }
+    }
+
+    /// The change of a record that the registry may have taken without an acknowledgement.
+    fn open_attempt(&self, key: &Uid) -> Option<&Attempt> {
+        self.attempts.get(key).filter(|attempt| attempt.arrival != Arrival::No)
     }
 
     /// Whether every record was put in the round that lasts.
@@ -83,7 +127,7 @@ impl Records {
     fn stored(&self, key: &Uid) -> Option<StoredRow> {
         let row = self.table.get(key)?;
         let text = |text: Option<&str>| text.map(str::to_owned);
-        let attempt = self.attempts.get(key).map(|attempt| StoredAttempt {
+        let attempt = self.open_attempt(key).map(|attempt| StoredAttempt {
             fingerprint: attempt.fingerprint,
             version: attempt.version,
             began: attempt.began,
@@ -114,7 +158,8 @@ impl Records {
                 self.doubt(&key);
             }
             if let Some(StoredAttempt { fingerprint, version, began }) = attempt {
-                self.attempts.insert(key.clone(), Attempt { fingerprint, version, began });
+                let attempt = Attempt { fingerprint, version, began, arrival: Arrival::Maybe };
+                self.attempts.insert(key.clone(), attempt);
             }
             table.insert(&key, row);
         }
@@ -126,7 +171,7 @@ impl Records {
     /// it is sent again, and so is what the round that lasts has not put.
     fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
         let shown = |(key, row): (&Uid, &Row)| {
-            let is_known = !self.attempts.contains_key(key) && (!self.in_round || row.has(Fact::InRound));
+            let is_known = self.open_attempt(key).is_none() && (!self.in_round || row.has(Fact::InRound));
             let held = row.held().filter(|_| is_known);
             (key.clone(), held.unwrap_or_default())
         };

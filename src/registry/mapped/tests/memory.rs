@@ -133,6 +133,54 @@ async fn refused_first_put_leaves_no_row() {
 }
 
 #[tokio::test]
+async fn refused_change_leaves_what_was_acknowledged() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    let first = client(&fake, HOOK, &path, 1 << 20).await;
+    assert_eq!(write_pod(&first, 1, "web").await, DONE);
+    assert!(cause(write_pod(&first, 1, "poison").await).starts_with("rejected"));
+    assert_eq!(remembered(&first).await, known(&["01"]), "the pod may return to its former state");
+    fake.fail([Fault::Refuse(422, "no")]);
+    assert!(cause(delete_pod(&first, 1).await).starts_with("rejected"));
+    drop(first);
+    let second = client(&fake, HOOK, &path, 2 << 20).await;
+    assert_eq!(remembered(&second).await, known(&["01"]), "a restart writes nothing");
+    // A refusal says nothing about an earlier request without an answer.
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&second, 1, "other").await.is_err());
+    assert!(cause(write_pod(&second, 1, "poison").await).starts_with("rejected"));
+    let unknown = [("01".to_owned(), false)];
+    assert_eq!(remembered(&second).await, unknown);
+    drop(second);
+    let third = client(&fake, HOOK, &path, 3 << 20).await;
+    assert_eq!(remembered(&third).await, unknown);
+    assert_eq!(write_pod(&third, 1, "web").await, DONE);
+    assert_eq!(remembered(&third).await, known(&["01"]));
+}
+
+#[tokio::test]
+async fn refused_batch_leaves_what_was_acknowledged() {
+    const ITEMS: &str = "results: {items: /results, id: /id, status: /status}}]";
+    for (batch, per_item) in [(BATCH.to_owned(), false), (BATCH.replace("atomic: true}]", ITEMS), true)] {
+        let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+        fake.contents().per_item = per_item;
+        let members = format!("{HOOK}{batch}");
+        let path = folder.path().join("m.db");
+        let first = client(&fake, &members, &path, 1 << 20).await;
+        for names in [["web", "web", "web"], ["poison", "web", "poison"]] {
+            let puts = (1..).zip(names).map(|(n, name)| put(&first, &pod(n, name))).collect();
+            assert_eq!(first.write(1, puts, true).await.unwrap().len(), 3);
+        }
+        let puts = [(1, "web"), (4, "poison")].map(|(n, name)| put(&first, &pod(n, name)));
+        first.write(1, puts.into(), true).await.unwrap();
+        let ids = ["01", "02", "03"];
+        assert_eq!(remembered(&first).await, known(&ids), "{members}");
+        drop(first);
+        assert_eq!(remembered(&client(&fake, &members, &path, 2 << 20).await).await, known(&ids));
+    }
+}
+
+#[tokio::test]
 async fn assigned_ids_are_remembered() {
     const CREATE: &str = r#"
 body: {title: "{{ pod.name }}", uid: "{{ id }}", owner: "{{ mark }}"}
