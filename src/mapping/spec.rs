@@ -169,6 +169,12 @@ members! {
 }
 
 impl RecordsSpec {
+    /// The records of each kind, or those of a target without `kinds`.
+    pub fn each_kind(&self) -> impl Iterator<Item = &RecordSpec> {
+        let only = if self.kinds.is_empty() { Some(&self.only) } else { None };
+        only.into_iter().chain(self.kinds.iter().map(|(_, kind)| &kind.record))
+    }
+
     /// All requests of the target.
     pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
         let prepared = self.prepare.iter().flat_map(|prepare| {

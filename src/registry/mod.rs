@@ -263,6 +263,11 @@ pub trait Registry: Send + Sync + 'static {
         let _ = key;
     }
 
+    /// The registry may have removed this record together with its parent: the answer was lost.
+    fn may_be_removed(&self, key: &Uid) {
+        let _ = key;
+    }
+
     /// The id that people know a record by, if it is known and is not the key. `pod` is the pod that has the record, if
     /// the store has it.
     fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {

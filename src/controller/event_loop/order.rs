@@ -81,8 +81,9 @@ impl<R: Registry> EventLoop<R> {
         let mut followed = Vec::new();
         for child in children {
             if self.ledger.follow_parent(&child, known) {
-                if known == Known::Absent {
-                    self.requests.registry().removed(&child);
+                match known {
+                    Known::Absent => self.requests.registry().removed(&child),
+                    _ => self.requests.registry().may_be_removed(&child),
                 }
                 followed.extend(self.follow_parent(&child));
                 followed.push(child);

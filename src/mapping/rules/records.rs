@@ -115,11 +115,7 @@ fn notices(records: &RecordsSpec, errors: &mut Vec<Error>) {
     if round.every.duration < SHORTEST_ROUND {
         errors.push(round.every.place.error("the interval is out of bounds", "use 1m to 24h"));
     }
-    if !records.kinds.is_empty() {
-        let fix = "remove one of the two";
-        errors.push(round.place.error("the target has `kinds` and `round`", fix));
-    }
-    if records.only.list.is_some() || records.only.find.is_some() {
+    if records.each_kind().any(|record| record.list.is_some() || record.find.is_some()) {
         let fix = "remove `round`: what differs is found and written again without it";
         errors.push(round.place.error("the target has `round`, and `list` or `find`", fix));
     }

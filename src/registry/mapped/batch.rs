@@ -259,7 +259,7 @@ impl KindClient {
     fn begin_member(&self, member: &Member<'_>) {
         let mut records = self.records.lock();
         match member.record {
-            Some(_) => records.begin_put(member.key, &member.id),
+            Some(record) => records.begin_put(member.key, record),
             None => records.begin_deletion(member.key),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     mapping::{
         batch::BatchRequest,
         target::TermWords,
+        words::Word,
         writes::{ChangeWords, RemovalWords},
     },
     model::uid::Uid,
@@ -144,7 +145,9 @@ impl KindClient {
             return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
         }
         let ruling = rule(&judgement, &exchanged, &self.transport);
-        if ruling.is_refusal() {
+        // Other records may need it. That says nothing about its content.
+        let is_needed = matches!(ruling, Ruling::Exists(_) | Ruling::Stale(_)) && !delete.uses().has(Word::Seen);
+        if is_needed || ruling.is_refusal() {
             self.records.lock().refused(deletion.key);
         }
         Ok(ruling)

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     MappedOperation, change_time, delete::RecordDeletion, judge::verdict, list::ListInProgress, now_ms, put::Put,
-    records::Records, remembered::KindMemory, transport::TargetTransport,
+    records::Records, remembered::TargetMemory, transport::TargetTransport,
 };
 use crate::{
     mapping::{
@@ -34,9 +34,11 @@ const SEQUENCE_BITS: u32 = 22;
 pub(super) struct KindClient {
     pub(super) kind: &'static Kind,
     pub(super) transport: Arc<TargetTransport>,
-    pub(super) records: Mutex<Records>,
+    /// The memory writes it, too.
+    pub(super) records: Arc<Mutex<Records>>,
     pub(super) list: tokio::sync::Mutex<Option<ListInProgress>>,
-    pub(super) memory: KindMemory,
+    /// That of the target.
+    pub(super) memory: Arc<TargetMemory>,
     /// Allows as many lookups at a time as writes, however many batches need some.
     pub(super) lookups: Arc<Semaphore>,
     /// How many there may be.
@@ -54,9 +56,9 @@ impl KindClient {
         Self {
             kind,
             transport,
-            records: Mutex::new(records),
+            records: Arc::new(Mutex::new(records)),
             list: tokio::sync::Mutex::default(),
-            memory: KindMemory::default(),
+            memory: Arc::default(),
             lookups: Arc::new(Semaphore::new(1)),
             lookups_max: 1,
             tokens: AtomicU64::default(),

@@ -58,7 +58,12 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry, kind::KindClient, notices::NoticeState, recorder::ExchangeLog, records::Unshown,
+    carrier::MemoryRegistry,
+    kind::KindClient,
+    notices::NoticeState,
+    recorder::ExchangeLog,
+    records::Unshown,
+    remembered::{RememberedPages, TargetMemory},
     transport::TargetTransport,
 };
 use super::{
@@ -101,6 +106,10 @@ pub struct TargetClient {
     kinds: Vec<KindClient>,
     /// Signs of life and rounds.
     rounds: Mutex<NoticeState>,
+    /// That of its kinds.
+    memory: Arc<TargetMemory>,
+    /// The inventory that is being read from the memory, or from the tables.
+    pages: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
 }
 
@@ -163,7 +172,8 @@ impl TargetClient {
         let (words, transport) = (target.term(0, &json!({})), Arc::new(transport));
         let kinds = kind_clients(target, &transport);
         let term = RwLock::new(TermState::new(0, words, false));
-        Self { target, transport, kinds, rounds: Mutex::default(), term }
+        let (rounds, memory, pages) = (Mutex::default(), Arc::default(), Mutex::default());
+        Self { target, transport, kinds, rounds, memory, pages, term }
     }
 
     pub fn target(&self) -> &'static Target {
@@ -177,7 +187,7 @@ impl TargetClient {
 
     /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
     fn remembers(&self) -> bool {
-        self.kinds.iter().any(|kind| kind.memory.is_used()) || self.target.notices.round.is_some()
+        self.memory.is_used() || self.target.notices.round.is_some()
     }
 
     fn term(&self) -> TermWords {
@@ -251,6 +261,12 @@ impl Registry for TargetClient {
     fn removed(&self, key: &Uid) {
         for kind in &self.kinds {
             kind.records.lock().removed_with_parent(key);
+        }
+    }
+
+    fn may_be_removed(&self, key: &Uid) {
+        for kind in &self.kinds {
+            kind.records.lock().may_be_removed(key);
         }
     }
 

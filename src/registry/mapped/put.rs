@@ -269,7 +269,7 @@ impl KindClient {
         let scope = self.kind.write_scope(put.record, &known.held, &put.change);
         let request = write.request.render(&scope, Some(&put.record.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
-        self.records.lock().begin_put(put.key, &put.record.id);
+        self.records.lock().begin_put(put.key, put.record);
         self.save().await.inspect_err(|_| self.put_refused(put.key))?;
         if assigns {
             self.records.lock().begin_create(put.key, &put.record.id);

@@ -268,8 +268,10 @@ impl Records {
         self.attempts.remove(key);
         self.missing.remove(key);
         self.unlisted.acknowledged(key, &record.id);
+        let is_saved = self.table.is_saved();
         self.change(key, |row| {
             row.set_id(key, &record.id);
+            row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             if answer.remote.is_some() {
                 row.set_remote(answer.remote.as_ref());
             }
@@ -288,8 +290,10 @@ impl Records {
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
         self.attempts.remove(key);
+        let is_saved = self.table.is_saved();
         self.change(key, |row| {
             row.set_id(key, &record.id);
+            row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             row.hold(record.fingerprint);
         });
     }
@@ -370,6 +374,13 @@ impl Records {
 
     fn has_moved(&mut self, key: &Uid) {
         self.moved.iter_mut().for_each(|moved| moved.push(key.clone()));
+    }
+
+    /// What the registry assigned to each record may be another thing than before.
+    pub(super) fn all_have_moved(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.extend(self.table.iter().map(|(key, _)| key.clone()));
+        }
     }
 
     /// What the registry assigned to a record that it holds.

@@ -82,6 +82,10 @@ pub struct MemoryOwner {
 /// What is remembered of one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRow {
+    /// The name of its kind. None if the target has no `kinds`.
+    pub kind: Option<String>,
+    /// The key of the record that it belongs to.
+    pub parent: Option<Uid>,
     /// None if it is the key.
     pub id: Option<String>,
     /// JSON.

@@ -308,8 +308,8 @@ async fn unusable_file_is_refused_unchanged() {
         (b"targets: []\n".to_vec(), "was not written as a memory"),
         (torn, "is damaged"),
         (good[..20_000].to_vec(), "is damaged"),
-        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 1"),
-        (sql("PRAGMA user_version = 1; UPDATE records SET held = x'00'"), "is damaged"),
+        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 2"),
+        (sql("PRAGMA user_version = 2; UPDATE records SET held = x'00'"), "is damaged"),
         (sql("PRAGMA application_id = 7"), "was not written as a memory"),
     ];
     for (bytes, what) in cases {
@@ -322,6 +322,24 @@ async fn unusable_file_is_refused_unchanged() {
     assert_eq!(file(&path).open(1 << 20).await.unwrap().rows.len(), 500);
     let error = file(&folder.path().join("none/m.db")).open(1 << 20).await.unwrap_err().to_string();
     assert!(error.contains("cannot open the memory") && error.contains("a folder"), "{error}");
+}
+
+#[tokio::test]
+async fn memory_of_an_earlier_release_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.db");
+    let store = file(&path);
+    store.open(1 << 20).await.unwrap();
+    let row = StoredRow { id: Some("a".into()), held: Some(Fingerprint::default()), ..StoredRow::default() };
+    store.write(vec![(Uid::from("key"), Some(row.clone()))], None).await.unwrap();
+    drop(store);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    // As the first version had it.
+    let before =
+        "ALTER TABLE records DROP COLUMN kind; ALTER TABLE records DROP COLUMN parent; PRAGMA user_version = 1";
+    conn.execute_batch(before).unwrap();
+    drop(conn);
+    assert_eq!(file(&path).open(2 << 20).await.unwrap().rows, [(Uid::from("key"), row)]);
 }
 
 #[tokio::test]
