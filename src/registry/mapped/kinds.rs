@@ -8,7 +8,7 @@ use crate::{
     },
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
-    registry::{DesiredRecord, DesiredState, Encoded, ParentRecord, inventory::InventoryPage},
+    registry::{DesiredRecord, DesiredState, Encoded, Kinship, ParentRecord, inventory::InventoryPage},
 };
 
 /// The place of a page in the inventory of all kinds.
@@ -33,7 +33,24 @@ impl PagePlace {
     }
 }
 
+impl Kinship for TargetClient {
+    fn depth(&self, key: &Uid) -> usize {
+        self.kinds.get(self.kind_of(key)).map_or(0, |kind| self.target.depth(kind.kind))
+    }
+
+    fn parent(&self, key: &Uid) -> Option<ParentRecord> {
+        let KindClient { kind, records, .. } = self.kinds.get(self.kind_of(key))?;
+        let key = records.lock().table.get(key)?.parent()?;
+        Some(ParentRecord { key, cascade: kind.cascade })
+    }
+}
+
 impl TargetClient {
+    /// Whether records belong to others.
+    pub(super) fn has_families(&self) -> bool {
+        self.target.kinds.iter().any(|kind| kind.parent.is_some())
+    }
+
     /// The kind of the record that the client knows under this key. The first one, if it knows none: there is nothing of
     /// ours to delete then.
     pub(super) fn kind_of(&self, key: &Uid) -> usize {

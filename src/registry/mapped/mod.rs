@@ -67,7 +67,7 @@ use self::{
     transport::TargetTransport,
 };
 use super::{
-    Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, Excluded, Features, Kinship, Projection, RecordChange, RecordName, Registry, RenderFailure,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
@@ -256,6 +256,10 @@ impl Registry for TargetClient {
 
     fn take_moved(&self) -> Vec<Uid> {
         self.kinds.iter().flat_map(|kind| kind.records.lock().take_moved()).collect()
+    }
+
+    fn kinship(&self) -> Option<&dyn Kinship> {
+        if self.has_families() { Some(self) } else { None }
     }
 
     fn removed(&self, key: &Uid) {
