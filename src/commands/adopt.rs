@@ -17,13 +17,14 @@ use self::{
 use super::{
     DONE, Error, FAILED, REFUSED, informers, instance,
     lease::{self, Candidate},
-    owner, question,
+    owner,
+    question::Consent,
     registry_reader::RegistryReader,
     report::print,
     target_settings::{self, TargetConnection, TargetKind, TargetSettings},
 };
 use crate::{
-    cli::{orders::AdoptSettings, values::OutputFormat},
+    cli::orders::AdoptSettings,
     clock::Clock,
     kubernetes::{client::ClusterConnection, kubeconfig::Environment, lease::LeaseClient, pods},
     model::{ids::Version, pod::to_record::Rule},
@@ -63,8 +64,10 @@ pub(super) async fn run(
     let (owner, rule, plan) = stop.run_until_cancelled(planning).await.unwrap_or(Err(Error::Stopped))?;
     let mut report = AdoptionReport::new(target.name, plan);
     let format = settings.output.output;
-    if report.plan.adoptable.is_empty() || !is_ordered(&settings, &report, &stop).await? {
-        let code = if report.plan.adoptable.is_empty() { DONE } else { REFUSED };
+    let consent = Consent { yes: settings.yes, format, stop: stop.clone() };
+    let shown = report.plan.adoptable.len();
+    if shown == 0 || !consent.is_given("adopt them", shown, report.lines()).await? {
+        let code = if shown == 0 { DONE } else { REFUSED };
         print(format, || report.lines(), || report.json()).await?;
         return Ok(code);
     }
@@ -80,24 +83,6 @@ pub(super) async fn run(
     .await?;
     print(format, || report.lines(), || report.json()).await?;
     Ok(if report.is_done() { DONE } else { FAILED })
-}
-
-/// Whether the operator wants it.
-async fn is_ordered(
-    settings: &AdoptSettings,
-    report: &AdoptionReport,
-    stop: &CancellationToken,
-) -> Result<bool, Error> {
-    if settings.yes {
-        return Ok(true);
-    }
-    if settings.output.output == OutputFormat::Json || !question::can_be_asked() {
-        return Ok(false);
-    }
-    print(OutputFormat::Table, || report.lines(), || report.json()).await?;
-    let answer = question::ask("Type the number of records to adopt them: ");
-    let answer = stop.run_until_cancelled(answer).await.unwrap_or(Err(Error::Stopped))?;
-    Ok(answer == report.plan.adoptable.len().to_string())
 }
 
 /// The writes.
