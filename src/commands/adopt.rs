@@ -1,17 +1,19 @@
 //! `pod-registrar adopt`: takes over records that people or other tools made, so that they become those of our pods.
 //!
-//! For each pod that has no record yet, the registry is asked for a record in its place. What would be taken over is
-//! shown first. Then each of these pods is read again, and its record is written over the other one, as the controller
-//! would write it.
+//! For each record that a pod lacks, the registry is asked for one in its place. What would be taken over is shown first.
+//! Then each of these pods is read again, and its record is written over the other one, as the controller would write it.
+//! Of records that belong together, the parents come first.
 
 mod plan;
 mod report;
+
+use std::collections::HashSet;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    plan::{Adoptable, AdoptionPlan},
+    plan::{Adoptable, AdoptionPlan, OurRecord},
     report::AdoptionReport,
 };
 use super::{
@@ -27,6 +29,7 @@ use crate::{
     cli::orders::AdoptSettings,
     clock::Clock,
     kubernetes::{client::ClusterConnection, kubeconfig::Environment, lease::LeaseClient, pods},
+    mapping::target::RenderedRecord,
     model::{ids::Version, pod::to_record::Rule},
     reconcile::{
         election::Leadership,
@@ -35,6 +38,8 @@ use crate::{
     registry::{RecordChange, Registry as _, mapped::TargetClient},
     telemetry::{health::Health, metrics::Metrics},
 };
+
+const PARENT_FAILED: &str = "the record that it belongs to was not taken over";
 
 pub(super) async fn run(
     settings: AdoptSettings,
@@ -48,9 +53,6 @@ pub(super) async fn run(
         let fix = "its records always name their owner, so there is nothing to adopt";
         return Err(Error::SpeaksV1 { name: target.name.to_owned(), fix });
     };
-    if !spec.records.kinds.is_empty() {
-        return Err(Error::HasKinds(target.name.to_owned()));
-    }
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let planning = async {
         let owner = owner::of_cluster(settings.owner.clone(), &cluster.client()).await?;
@@ -102,12 +104,24 @@ impl Adoption<'_> {
         let Some(number) = term() else { return Ok(()) };
         let failed = |why: Failure| Error::Request { what: "cannot prepare the target", why: why.to_string() };
         self.client.prepare(number).await.map_err(failed)?;
+        for OurRecord { kind, key, id, item } in &report.plan.parents {
+            self.client.take_over(*kind, key, id, item);
+        }
+        let mut failed = HashSet::new();
         for (index, adoptable) in report.plan.adoptable.iter().enumerate() {
             if self.stop.is_cancelled() || term() != Some(number) {
                 break;
             }
             let version = Version { epoch, seq: u64::try_from(index).unwrap_or(u64::MAX).saturating_add(1) };
-            report.results.push(self.adopt(adoptable, version).await);
+            let RenderedRecord { key, parent, .. } = &adoptable.record;
+            let result = match parent {
+                Some(parent) if failed.contains(parent) => Err(PARENT_FAILED.to_owned()),
+                _ => self.adopt(adoptable, version).await,
+            };
+            if result.is_err() {
+                failed.insert(key.clone());
+            }
+            report.results.push(result);
         }
         Ok(())
     }
@@ -120,9 +134,10 @@ impl Adoption<'_> {
         let pod = read.map(|read| read.pod).filter(|pod| pod.uid == adoptable.pod);
         let pod = pod.ok_or("the pod is gone")?;
         let content = pod.content.as_ref().ok_or("the pod cannot be read")?;
-        self.client.take_over(&adoptable.record, &adoptable.found.item);
+        let RenderedRecord { kind, key, id, .. } = &adoptable.record;
+        self.client.take_over(*kind, key, id, &adoptable.found.item);
         let change = RecordChange::Put(&pod, content);
-        let operation = self.client.encode(&adoptable.record.key, version, change);
+        let operation = self.client.encode(key, version, change);
         let operation = operation.map_err(|failure| failure.cause)?;
         match self.client.write(version.epoch, vec![operation], false).await {
             Ok(verdicts) => verdicts.first().map_or(Ok(()), outcome),

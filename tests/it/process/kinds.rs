@@ -175,6 +175,37 @@ async fn purge_deletes_ports_before_machines() {
 }
 
 #[tokio::test]
+async fn adopted_machine_takes_its_ports_along() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let id = registry.insert_machine(json!({"name": name(0), "room": "7"}));
+    let port = format!("{}.eth0", kube.uid(&name(0)));
+    registry.insert(&port, json!({"id": port, "name": "entered by hand"}));
+    let update = "        update: {path: \"machines";
+    let adopt = "        adopt: {path: machines, query: {name: \"{{ body.name }}\"}, at: /results/0}\n";
+    let path = file_of(&kube, &registry, &KINDS.replace(update, &format!("{adopt}{update}")));
+    let (file, kubeconfig) = (path.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    let command = ["adopt", "--targets", file, "--kubeconfig", kubeconfig];
+    let (code, plan) = run_json(&command).await;
+    let kinds: Vec<&Value> = plan["records"].as_array().unwrap().iter().map(|record| &record["kind"]).collect();
+    // The second machine is missing, so its ports are as well.
+    assert_eq!((code, kinds, &plan["without"]), (2, vec![&json!("machine"), &json!("port")], &json!(4)), "{plan:#}");
+    assert_eq!(plan["records"][1]["body"]["machine"], id, "{plan:#}");
+    let (code, text) = run(&[&command[..], &["--yes"]].concat()).await;
+    assert!(code == 0 && text.contains("machines: 2 of 2 records adopted"), "{code} {text}");
+    assert_eq!(registry.machines()[&id.to_string()]["room"], "7", "what others wrote stays");
+    assert_eq!(registry.records()[&port]["machine"], id);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    holds(&mut controller, &registry, 2).await;
+    controller.terminate();
+    assert_eq!((controller.code().await, registry.findings()), (0, Vec::new()));
+    // Two adoptions, the other port, and the records of the second pod.
+    assert_eq!(registry.writes(), 6);
+    let (code, text) = run(&command).await;
+    assert!(code == 0 && text.contains("0 records to adopt, 6 records of pods exist"), "{code} {text}");
+}
+
+#[tokio::test]
 async fn commands_show_each_kind() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
     kube.create(0..1);
