@@ -1,31 +1,35 @@
 //! `pod-registrar adopt`: takes over records that people or other tools made, so that they become those of our pods.
 //!
-//! For each pod that has no record yet, the registry is asked for a record in its place. What would be taken over is
-//! shown first. Then each of these pods is read again, and its record is written over the other one, as the controller
-//! would write it.
+//! For each record that a pod lacks, the registry is asked for one in its place. What would be taken over is shown first.
+//! Then each of these pods is read again, and its record is written over the other one, as the controller would write it.
+//! Of records that belong together, the parents come first.
 
 mod plan;
 mod report;
+
+use std::collections::HashSet;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    plan::{Adoptable, AdoptionPlan},
+    plan::{Adoptable, AdoptionPlan, OurRecord},
     report::AdoptionReport,
 };
 use super::{
     DONE, Error, FAILED, REFUSED, informers, instance,
     lease::{self, Candidate},
-    owner, question,
+    owner,
+    question::Consent,
     registry_reader::RegistryReader,
     report::print,
     target_settings::{self, TargetConnection, TargetKind, TargetSettings},
 };
 use crate::{
-    cli::{orders::AdoptSettings, values::OutputFormat},
+    cli::orders::AdoptSettings,
     clock::Clock,
     kubernetes::{client::ClusterConnection, kubeconfig::Environment, lease::LeaseClient, pods},
+    mapping::target::RenderedRecord,
     model::{ids::Version, pod::to_record::Rule},
     reconcile::{
         election::Leadership,
@@ -34,6 +38,8 @@ use crate::{
     registry::{RecordChange, Registry as _, mapped::TargetClient},
     telemetry::{health::Health, metrics::Metrics},
 };
+
+const PARENT_FAILED: &str = "the record that it belongs to was not taken over";
 
 pub(super) async fn run(
     settings: AdoptSettings,
@@ -47,9 +53,6 @@ pub(super) async fn run(
         let fix = "its records always name their owner, so there is nothing to adopt";
         return Err(Error::SpeaksV1 { name: target.name.to_owned(), fix });
     };
-    if !spec.records.kinds.is_empty() {
-        return Err(Error::HasKinds(target.name.to_owned()));
-    }
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let planning = async {
         let owner = owner::of_cluster(settings.owner.clone(), &cluster.client()).await?;
@@ -63,8 +66,10 @@ pub(super) async fn run(
     let (owner, rule, plan) = stop.run_until_cancelled(planning).await.unwrap_or(Err(Error::Stopped))?;
     let mut report = AdoptionReport::new(target.name, plan);
     let format = settings.output.output;
-    if report.plan.adoptable.is_empty() || !is_ordered(&settings, &report, &stop).await? {
-        let code = if report.plan.adoptable.is_empty() { DONE } else { REFUSED };
+    let consent = Consent { yes: settings.yes, format, stop: stop.clone() };
+    let shown = report.plan.adoptable.len();
+    if shown == 0 || !consent.is_given("adopt them", shown, report.lines()).await? {
+        let code = if shown == 0 { DONE } else { REFUSED };
         print(format, || report.lines(), || report.json()).await?;
         return Ok(code);
     }
@@ -80,24 +85,6 @@ pub(super) async fn run(
     .await?;
     print(format, || report.lines(), || report.json()).await?;
     Ok(if report.is_done() { DONE } else { FAILED })
-}
-
-/// Whether the operator wants it.
-async fn is_ordered(
-    settings: &AdoptSettings,
-    report: &AdoptionReport,
-    stop: &CancellationToken,
-) -> Result<bool, Error> {
-    if settings.yes {
-        return Ok(true);
-    }
-    if settings.output.output == OutputFormat::Json || !question::can_be_asked() {
-        return Ok(false);
-    }
-    print(OutputFormat::Table, || report.lines(), || report.json()).await?;
-    let answer = question::ask("Type the number of records to adopt them: ");
-    let answer = stop.run_until_cancelled(answer).await.unwrap_or(Err(Error::Stopped))?;
-    Ok(answer == report.plan.adoptable.len().to_string())
 }
 
 /// The writes.
@@ -117,12 +104,24 @@ impl Adoption<'_> {
         let Some(number) = term() else { return Ok(()) };
         let failed = |why: Failure| Error::Request { what: "cannot prepare the target", why: why.to_string() };
         self.client.prepare(number).await.map_err(failed)?;
+        for OurRecord { kind, key, id, item } in &report.plan.parents {
+            self.client.take_over(*kind, key, id, item);
+        }
+        let mut failed = HashSet::new();
         for (index, adoptable) in report.plan.adoptable.iter().enumerate() {
             if self.stop.is_cancelled() || term() != Some(number) {
                 break;
             }
             let version = Version { epoch, seq: u64::try_from(index).unwrap_or(u64::MAX).saturating_add(1) };
-            report.results.push(self.adopt(adoptable, version).await);
+            let RenderedRecord { key, parent, .. } = &adoptable.record;
+            let result = match parent {
+                Some(parent) if failed.contains(parent) => Err(PARENT_FAILED.to_owned()),
+                _ => self.adopt(adoptable, version).await,
+            };
+            if result.is_err() {
+                failed.insert(key.clone());
+            }
+            report.results.push(result);
         }
         Ok(())
     }
@@ -135,9 +134,10 @@ impl Adoption<'_> {
         let pod = read.map(|read| read.pod).filter(|pod| pod.uid == adoptable.pod);
         let pod = pod.ok_or("the pod is gone")?;
         let content = pod.content.as_ref().ok_or("the pod cannot be read")?;
-        self.client.take_over(&adoptable.record, &adoptable.found.item);
+        let RenderedRecord { kind, key, id, .. } = &adoptable.record;
+        self.client.take_over(*kind, key, id, &adoptable.found.item);
         let change = RecordChange::Put(&pod, content);
-        let operation = self.client.encode(&adoptable.record.key, version, change);
+        let operation = self.client.encode(key, version, change);
         let operation = operation.map_err(|failure| failure.cause)?;
         match self.client.write(version.epoch, vec![operation], false).await {
             Ok(verdicts) => verdicts.first().map_or(Ok(()), outcome),

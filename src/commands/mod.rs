@@ -110,12 +110,6 @@ pub enum Error {
     /// The command works only with targets that a file describes.
     #[error("the target {name} speaks protocol v1, which the file does not describe; {fix}")]
     SpeaksV1 { name: String, fix: &'static str },
-    /// Records that belong together are not taken over one by one.
-    #[error(
-        "cannot adopt records of the target {0}: it has `kinds`; write the owner mark into these records with the registry's \
-         own tools, and they become those of their pods"
-    )]
-    HasKinds(String),
     #[error("cannot use the pods in {path}: {why}; write them with kubectl get pods -o json")]
     Pods { path: std::path::PathBuf, why: String },
     /// A request that this command needs failed.
@@ -181,7 +175,7 @@ impl Error {
             Self::Conformance(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
-            Self::WhichTarget(_) | Self::HasKinds(_) => REFUSED,
+            Self::WhichTarget(_) => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }

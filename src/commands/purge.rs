@@ -19,13 +19,13 @@ use super::{
     lease::{self, Candidate},
     owner,
     plan::held::HeldRecords,
-    question,
+    question::Consent,
     registry_reader::Registries,
     report::print,
     target_settings::{self, TargetConnection, TargetSettings},
 };
 use crate::{
-    cli::{flags::ElectionSettings, orders::PurgeSettings, targets::OwnerSettings, values::OutputFormat},
+    cli::{flags::ElectionSettings, orders::PurgeSettings, targets::OwnerSettings},
     clock::Clock,
     controller::{
         event_loop::EventLoop,
@@ -68,12 +68,14 @@ pub(super) async fn run(
     let (owner, cluster_uid, shown) = stop.run_until_cancelled(reading).await.unwrap_or(Err(Error::Stopped))?;
     let mut report = PurgeReport::new(target.name, &owner, shown, settings.election.lease.is_some());
     let format = settings.output.output;
-    if report.shown.is_empty() || !is_ordered(&settings, &report, &stop).await? {
-        let code = if report.shown.is_empty() { DONE } else { REFUSED };
+    let consent = Consent { yes: settings.yes, format, stop: stop.clone() };
+    let shown = report.shown.len();
+    if shown == 0 || !consent.is_given("delete them", shown, report.lines()).await? {
+        let code = if shown == 0 { DONE } else { REFUSED };
         print(format, || report.lines(), || report.json()).await?;
         return Ok(code);
     }
-    let purge = Purge::new(target, owner, cluster_uid, report.shown.len(), settings.election.instance.as_deref());
+    let purge = Purge::new(target, owner, cluster_uid, shown, settings.election.instance.as_deref());
     purge.run(&settings.election, names, cluster.as_ref(), &stop).await?;
     report.ended(read(&registries, purge.target.name, &purge.owner).await?);
     print(format, || report.lines(), || report.json()).await?;
@@ -100,20 +102,6 @@ async fn read(registries: &Registries, name: &str, owner: &RecordOwner) -> Resul
     let mut ids: Vec<String> = held.of_ours().into_iter().map(|(_, id)| id).collect();
     ids.sort_unstable();
     Ok(ids)
-}
-
-/// Whether the operator wants it.
-async fn is_ordered(settings: &PurgeSettings, report: &PurgeReport, stop: &CancellationToken) -> Result<bool, Error> {
-    if settings.yes {
-        return Ok(true);
-    }
-    if settings.output.output == OutputFormat::Json || !question::can_be_asked() {
-        return Ok(false);
-    }
-    print(OutputFormat::Table, || report.lines(), || report.json()).await?;
-    let answer = question::ask("Type the number of records to delete them: ");
-    let answer = stop.run_until_cancelled(answer).await.unwrap_or(Err(Error::Stopped))?;
-    Ok(answer == report.shown.len().to_string())
 }
 
 /// The deletion of all records of one target.

@@ -13,11 +13,15 @@ pub(super) async fn print(
     table: impl FnOnce() -> Vec<String>,
     json: impl FnOnce() -> Value,
 ) -> Result<(), Error> {
-    let lines = match format {
-        OutputFormat::Table => table().iter().map(|line| printable(line)).collect(),
-        OutputFormat::Json => vec![serde_json::to_string_pretty(&json()).unwrap_or_default()],
-    };
-    print_lines(&lines).await
+    match format {
+        OutputFormat::Table => print_table(&table()).await,
+        OutputFormat::Json => print_lines(&[serde_json::to_string_pretty(&json()).unwrap_or_default()]).await,
+    }
+}
+
+/// Prints lines for people.
+pub(super) async fn print_table(lines: &[String]) -> Result<(), Error> {
+    print_lines(&lines.iter().map(|line| printable(line)).collect::<Vec<_>>()).await
 }
 
 /// A reader that closes standard output early, such as `head`, has what it wants.

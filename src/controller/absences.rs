@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
 //! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): for few absences, a check that the cluster is the same; for many, a second list and a sample; for nearly all, an operator |
-//! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive |
+//! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive. Records of kinds that belong to others go first |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
 //! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes. The
@@ -14,6 +14,7 @@
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
+mod leaving;
 pub(super) mod survey;
 
 use std::{collections::HashSet, ops::Range};
@@ -41,6 +42,7 @@ use crate::{
         pod_event::WatchList,
     },
 };
+use leaving::LeavingRecords;
 use survey::{FullReconcile, Survey};
 
 /// Pods that are looked up one by one after a change of settings, at most. Others are held without that.
@@ -58,6 +60,7 @@ pub(super) struct Absences {
     inherited: usize,
     /// Whether a request for the namespaces of records is in flight.
     is_placing: bool,
+    leaving: LeavingRecords,
     on_scope_change: ScopeChangePolicy,
     rng: fastrand::Rng,
 }
@@ -87,6 +90,7 @@ impl Absences {
             needs_list: false,
             inherited: 0,
             is_placing: false,
+            leaving: LeavingRecords::default(),
             on_scope_change,
             rng,
         }
@@ -169,6 +173,7 @@ impl Absences {
     /// This process no longer leads. No absence counts, not even a confirmed one.
     pub(super) fn stand_by(&mut self) {
         self.guard.drop_absences();
+        self.leaving = LeavingRecords::default();
         // The next leader may have other settings.
         self.guard.scope_declared();
         self.awaiting_list.clear();
@@ -404,6 +409,20 @@ impl Absences {
     /// Takes the deletions that may be sent now.
     pub(super) fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
         in_order(self.guard.release(now))
+    }
+
+    /// The same for records that belong to others: `depth` says how many records stand above one. A record waits for those
+    /// that stand deeper, because any of them may belong to it.
+    pub(super) fn release_deepest(
+        &mut self,
+        depth: &dyn Fn(&Uid) -> usize,
+        is_leaving: &dyn Fn(&Uid) -> bool,
+        now: Moment,
+    ) -> Vec<ReleasedDeletion> {
+        let at_least = self.leaving.deepest(is_leaving).unwrap_or_default();
+        let released = in_order(self.guard.release_deepest(depth, at_least, now));
+        released.iter().for_each(|deletion| self.leaving.note(&deletion.uid, depth(&deletion.uid)));
+        released
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     requests::Request,
 };
 use crate::{
-    model::{digest::Buckets, moment::Moment, pod::StoredPod},
+    model::{digest::Buckets, moment::Moment, pod::StoredPod, uid::Uid},
     reconcile::{
         early_resync::EarlyResync, failing_resync::FailingResync, ledger::Ledger, outcome::Failure, retry,
         status::FailedResync,
@@ -267,13 +267,14 @@ impl Resync {
         Vec::new()
     }
 
-    /// Learns from the step that was read last, as far as `left` records go.
+    /// Learns from the step that was read last, as far as `left` records go. `listed` is told their keys.
     #[must_use]
     pub(super) fn learn(
         &mut self,
         left: &mut usize,
         current: Option<u64>,
         ledger: &mut Ledger,
+        listed: &mut dyn FnMut(&Uid),
         now: Moment,
     ) -> Vec<ResyncEffect> {
         let State::Learning(learning) = &mut self.state else { return Vec::new() };
@@ -281,7 +282,7 @@ impl Resync {
             self.state = State::Idle;
             return vec![ResyncEffect::Abandon];
         }
-        learning.continue_with(left, ledger, &self.metrics, now);
+        learning.continue_with(left, ledger, listed, &self.metrics, now);
         if !learning.has_all_items() {
             return Vec::new();
         }

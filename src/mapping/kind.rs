@@ -212,19 +212,13 @@ impl Kind {
         let Some(template) = &self.body else {
             let fingerprint = Fingerprint::default();
             let scope = scope.with(vec![(Word::Digest, Value::from(fingerprint.hex()))]);
-            return Ok(RenderedRecord {
-                kind,
-                key,
-                id,
-                body: Json::Null,
-                fingerprint,
-                digest: Some(fingerprint),
-                scope,
-            });
+            let (body, digest) = (Json::Null, Some(fingerprint));
+            return Ok(RenderedRecord { kind, key, id, parent: None, body, fingerprint, digest, scope });
         };
         if !self.compares_bodies() {
             let (body, digest, scope) = digested(template, &scope)?;
-            return Ok(RenderedRecord { kind, key, id, body, fingerprint: digest, digest: Some(digest), scope });
+            let (fingerprint, digest) = (digest, Some(digest));
+            return Ok(RenderedRecord { kind, key, id, parent: None, body, fingerprint, digest, scope });
         }
         let (body, digest, scope) = if self.needed.has(Word::Digest) {
             let (body, digest, scope) = digested(template, &scope)?;
@@ -233,7 +227,7 @@ impl Kind {
             (template.render(&scope)?.unwrap_or_default(), None, scope)
         };
         let fingerprint = fingerprint(&self.view(&body));
-        Ok(RenderedRecord { kind, key, id, body, fingerprint, digest, scope })
+        Ok(RenderedRecord { kind, key, id, parent: None, body, fingerprint, digest, scope })
     }
 
     /// Renders each part of the body, and reports each error.

@@ -78,9 +78,6 @@ members! {
         pub exclusive: Flag = "exclusive",
         /// Things that records refer to: found or created before the first write of a term and before each resync.
         pub prepare: Vec<PrepareSpec> = "prepare",
-        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
-        /// record under the id that the pod's record would have. Default method: GET.
-        pub adopt: Option<FindSpec> = "adopt",
         /// A request that is sent at an interval while this process leads.
         pub keepalive: Option<KeepaliveSpec> = "keepalive",
         /// For receivers that cannot be read: at an interval, all records are put again, between two requests.
@@ -129,6 +126,9 @@ members! {
         pub find: Option<FindSpec> = "find",
         /// How to read one record from `list` and `find`.
         pub item: Option<ItemSpec> = "item",
+        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
+        /// record under the id that the pod's record would have. Default method: GET.
+        pub adopt: Option<FindSpec> = "adopt",
         /// Bulk requests.
         pub batch: Vec<BatchSpec> = "batch",
         /// Rules for answers; the first that matches decides. A request's own rules come first.
@@ -169,6 +169,12 @@ members! {
 }
 
 impl RecordsSpec {
+    /// The records of each kind, or those of a target without `kinds`.
+    pub fn each_kind(&self) -> impl Iterator<Item = &RecordSpec> {
+        let only = if self.kinds.is_empty() { Some(&self.only) } else { None };
+        only.into_iter().chain(self.kinds.iter().map(|(_, kind)| &kind.record))
+    }
+
     /// All requests of the target.
     pub fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
         let prepared = self.prepare.iter().flat_map(|prepare| {
@@ -177,9 +183,8 @@ impl RecordsSpec {
         });
         let rounds = self.round.iter().flat_map(|round| [&round.begin, &round.end]);
         let notices = self.keepalive.iter().map(|keepalive| &keepalive.request).chain(rounds);
-        let adopt = self.adopt.iter().map(|adopt| &adopt.request);
         let of_kinds = self.kinds.iter().flat_map(|(_, kind)| kind.record.requests());
-        prepared.chain(adopt).chain(notices).chain(self.only.requests()).chain(of_kinds)
+        prepared.chain(notices).chain(self.only.requests()).chain(of_kinds)
     }
 }
 
@@ -187,7 +192,8 @@ impl RecordSpec {
     fn requests(&self) -> impl Iterator<Item = &RequestSpec> {
         let writes = [&self.put, &self.create, &self.update].into_iter().flatten().map(|write| &write.request);
         let reads = self.list.iter().map(|list| &list.request).chain(self.find.iter().map(|find| &find.request));
+        let adopt = self.adopt.iter().map(|adopt| &adopt.request);
         let batches = self.batch.iter().map(|batch| &batch.request);
-        writes.chain(&self.delete).chain(reads).chain(batches)
+        writes.chain(&self.delete).chain(reads).chain(adopt).chain(batches)
     }
 }

@@ -74,6 +74,8 @@ pub struct RenderedRecord {
     /// The record's key in the ledger.
     pub key: Uid,
     pub id: String,
+    /// The key of the record that it belongs to.
+    pub parent: Option<Uid>,
     /// Null if the target has no `body`.
     pub body: Json,
     /// What tells this record from others: of what `item.body` shows of it, or else its digest.
@@ -134,6 +136,17 @@ impl Target {
         self.kinds.iter().all(|kind| kind.exclusive)
     }
 
+    /// How many kinds stand above this one.
+    pub fn depth(&self, kind: &Kind) -> usize {
+        self.above(kind).count()
+    }
+
+    /// The kinds that a kind belongs to, the nearest first.
+    fn above(&self, kind: &Kind) -> impl Iterator<Item = &Kind> {
+        let parent_of = |kind: &Kind| self.kinds.get(kind.parent?);
+        std::iter::successors(parent_of(kind), move |kind| parent_of(kind))
+    }
+
     /// Whether the file has `kinds`, so that a pod may have several records.
     pub fn has_kinds(&self) -> bool {
         self.kinds.iter().any(|kind| kind.name().is_some())
@@ -141,8 +154,7 @@ impl Target {
 
     /// Whether records of a kind use what the registry assigns to records of another kind, which they belong to.
     pub fn refers_to(&self, kind: &Kind, above: &Kind) -> bool {
-        let parents = std::iter::successors(kind.parent, |parent| self.kinds.get(*parent)?.parent);
-        kind.refers_to_parent() && parents.into_iter().any(|parent| parent == above.index())
+        kind.refers_to_parent() && self.above(kind).any(|parent| parent.index() == above.index())
     }
 
     /// The words of a term. `prepared` is a map with one member per step of `prepare` that is done.

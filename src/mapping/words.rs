@@ -360,10 +360,12 @@ impl Position {
                 ": it is not known when the pod is read"
             }
             (Self::Vars, Of) => ": use it where the variable is used",
-            (Self::KindEach | Self::KindWhen | Self::Id | Self::Body | Self::Write, Each) => {
+            (Self::KindEach | Self::KindWhen | Self::Id | Self::Body | Self::Write | Self::Adopt, Each) => {
                 ": neither this kind nor one that it belongs to has `each`"
             }
-            (Self::Body | Self::Write, Of) => ": this record belongs to no other, because there is no `of`",
+            (Self::Body | Self::Write | Self::Adopt, Of) => {
+                ": this record belongs to no other, because there is no `of`"
+            }
             _ => "",
         }
     }

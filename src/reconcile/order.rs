@@ -26,9 +26,13 @@ pub fn waits_to_put(parent: &Relative) -> bool {
 
 /// Whether a record with these relatives has to wait before it is deleted.
 pub fn waits_to_delete(parent: Option<Relative>, mut children: impl Iterator<Item = Relative>) -> bool {
-    let goes_along = |parent: Relative| parent.cascade && !parent.is_desired && parent.known != Known::Absent;
     let is_held = |child: Relative| child.in_flight.is_some() || (!child.cascade && child.known != Known::Absent);
-    parent.is_some_and(goes_along) || children.any(is_held)
+    parent.as_ref().is_some_and(goes_along) || children.any(is_held)
+}
+
+/// Whether the registry removes a record together with this parent, which no pod has any more.
+pub fn goes_along(parent: &Relative) -> bool {
+    parent.cascade && !parent.is_desired && parent.known != Known::Absent
 }
 
 #[cfg(test)]

@@ -132,6 +132,15 @@ pub struct ParentRecord {
     pub cascade: bool,
 }
 
+/// What a registry knows of records that belong to others, also if no pod has them any more.
+pub trait Kinship {
+    /// How many records stand above this one, by its kind. 0 if it is not known.
+    fn depth(&self, key: &Uid) -> usize;
+
+    /// The record that this one belonged to when it was written, if that is remembered.
+    fn parent(&self, key: &Uid) -> Option<ParentRecord>;
+}
+
 /// A pod that the settings of a registry do not select.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excluded {
@@ -258,8 +267,18 @@ pub trait Registry: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What is known of records without a pod that belong to others. None if no record belongs to another one.
+    fn kinship(&self) -> Option<&dyn Kinship> {
+        None
+    }
+
     /// The registry removed this record together with its parent.
     fn removed(&self, key: &Uid) {
+        let _ = key;
+    }
+
+    /// The registry may have removed this record together with its parent: the answer was lost.
+    fn may_be_removed(&self, key: &Uid) {
         let _ = key;
     }
 

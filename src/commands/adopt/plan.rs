@@ -1,9 +1,13 @@
 //! Which records can be taken over, and why others cannot.
+//!
+//! The kinds of a target are planned one after the other, parents first: what the registry assigned to a record, ours or
+//! one that is to be taken over, decides how those that belong to it look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
+use serde_json::Value as Json;
 
 use crate::{
     commands::Error,
@@ -11,8 +15,19 @@ use crate::{
         client::PodSelection,
         pods::{self, ReadPod},
     },
-    mapping::target::{RenderedRecord, records::RecordRendering},
-    model::{pod::to_record::Rule, uid::Uid},
+    mapping::{
+        items::RegistryItem,
+        kind::Kind,
+        target::{
+            RenderedRecord,
+            records::{PodRecord, RecordRendering},
+        },
+        template::RenderError,
+    },
+    model::{
+        pod::{Pod, to_record::Rule},
+        uid::Uid,
+    },
     reconcile::outcome::Failure,
     registry::mapped::{
         adoption::{ForeignRecord, Occupant},
@@ -23,11 +38,18 @@ use crate::{
 /// Lookups in flight.
 const LOOKUPS: usize = 4;
 
+const NOT_LOOKED_UP: &str = "the target has neither `adopt` nor `find`, or `item.mark` is missing";
+const SHARED: &str = "the same record is found for several pods";
+const LACKS_PARENT: &str =
+    "the record that it belongs to is missing; let the controller write that one, and adopt again";
+
 /// A record of others that can become the record of a pod.
 pub(super) struct Adoptable {
     pub(super) pod: Uid,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// The kind of the record, if the target has `kinds`.
+    pub(super) kind: Option<String>,
     pub(super) record: RenderedRecord,
     pub(super) found: ForeignRecord,
 }
@@ -38,24 +60,41 @@ pub(super) struct LeftOut {
     pub(super) why: String,
 }
 
-#[derive(Default)]
-pub(super) struct AdoptionPlan {
-    /// Pods that have a record of ours.
-    pub(super) registered: usize,
-    /// Pods in whose place the registry has nothing.
-    pub(super) without: usize,
-    pub(super) adoptable: Vec<Adoptable>,
-    pub(super) left_out: Vec<LeftOut>,
+/// A record of ours that others may belong to.
+pub(super) struct OurRecord {
+    /// The position of its kind among those of the target.
+    pub(super) kind: usize,
+    pub(super) key: Uid,
+    pub(super) id: String,
+    pub(super) item: RegistryItem,
 }
 
-/// A pod and the record that it should have.
-struct Wanted {
-    pod: Uid,
-    namespace: String,
-    name: String,
-    created: String,
-    record: RenderedRecord,
+#[derive(Default)]
+pub(super) struct AdoptionPlan {
+    /// Whether pods may have several records.
+    pub(super) has_kinds: bool,
+    /// Records of ours that pods have.
+    pub(super) registered: usize,
+    /// Records of pods in whose place the registry has nothing.
+    pub(super) without: usize,
+    /// Each behind its parent.
+    pub(super) adoptable: Vec<Adoptable>,
+    pub(super) left_out: Vec<LeftOut>,
+    /// Records of ours to which others may belong.
+    pub(super) parents: Vec<OurRecord>,
 }
+
+/// A record that a pod should have.
+struct Wanted {
+    /// The position of the pod among those that are read.
+    pod: usize,
+    record: RenderedRecord,
+    /// Whether the registry lacks the record that this one belongs to.
+    lacks_parent: bool,
+}
+
+/// The records that are ours, or will be, with what the registry assigned to them.
+type Standing = HashMap<Uid, Option<Json>>;
 
 impl AdoptionPlan {
     /// `from` is the mark of the records to take over. Without it, only records without a mark are.
@@ -68,112 +107,168 @@ impl AdoptionPlan {
     ) -> Result<Self, Error> {
         let failed = |why: Failure| Error::Request { what: "cannot read the registry", why: why.to_string() };
         reader.prepare().await.map_err(failed)?;
-        let ours = ours(&reader).await.map_err(failed)?;
-        let mut plan = Self::default();
-        let rendered = pods::list(client, scope, rule, usize::MAX, |read| wanted(&reader, read)).await?;
-        let mut by_key: HashMap<Uid, Wanted> = HashMap::new();
-        for wanted in rendered.into_iter().flatten() {
-            let wanted = match wanted {
-                Ok(wanted) => wanted,
-                Err(left) => {
-                    plan.left_out.push(left);
-                    continue;
-                }
-            };
-            if ours.contains(&wanted.record.key) {
-                plan.registered += 1;
-                continue;
-            }
-            // The pod that was created last has the record, as for the controller.
-            let is_older = |other: &Wanted| (&other.created, &other.pod) > (&wanted.created, &wanted.pod);
-            if !by_key.get(&wanted.record.key).is_some_and(is_older) {
-                by_key.insert(wanted.record.key.clone(), wanted);
-            }
+        let mut plan = Self { has_kinds: reader.target().has_kinds(), ..Self::default() };
+        let mut standing = plan.read_ours(&reader).await.map_err(failed)?;
+        let read = pods::list(client, scope, rule, usize::MAX, |read| read).await?;
+        let pods = plan.usable(&reader, read);
+        for kind in &reader.target().kinds {
+            let wanted = plan.wanted(&reader, kind, &pods, &standing);
+            let found = look_up(&reader, wanted).await.map_err(failed)?;
+            plan.add_kind(kind, &pods, found, from, &mut standing);
         }
-        let reader = &reader;
-        let lookups = stream::iter(by_key.into_values()).map(async |wanted| {
-            let occupant = reader.occupant(&wanted.record).await?;
-            Ok::<_, Failure>((wanted, occupant))
-        });
-        let found: Vec<_> = lookups.buffer_unordered(LOOKUPS).try_collect().await.map_err(failed)?;
-        found.into_iter().for_each(|(wanted, occupant)| plan.add(wanted, occupant, from));
-        plan.refuse_shared();
-        plan.adoptable.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         plan.left_out.sort_by(|a, b| a.pod.cmp(&b.pod));
         Ok(plan)
     }
 
-    fn add(&mut self, wanted: Wanted, occupant: Occupant, from: Option<&str>) {
-        let Wanted { pod, namespace, name, record, .. } = wanted;
-        let full_name = format!("{namespace}/{name}");
-        let found = match occupant {
-            Occupant::Ours => return self.registered += 1,
-            Occupant::Nothing => return self.without += 1,
-            Occupant::Unknown => {
-                let why = "the target has neither `adopt` nor `find`, or `item.mark` is missing".to_owned();
-                return self.left_out.push(LeftOut { pod: full_name, why });
+    /// Lists our records. Finds none if the registry cannot list them.
+    async fn read_ours(&mut self, reader: &TargetReader) -> Result<Standing, Failure> {
+        let mut standing = Standing::new();
+        for kind in &reader.target().kinds {
+            let list = reader.list(kind).await?.unwrap_or_default();
+            for listed in list.items.into_iter().filter(|listed| !listed.item.gone) {
+                if let Some(id) = listed.item.id.clone() {
+                    self.note_ours(kind, kind.key(&id), id, listed.item, &mut standing);
+                }
             }
-            Occupant::Foreign(found) => *found,
-        };
-        match &found.mark {
-            mark if mark.as_deref() == from => {
-                self.adoptable.push(Adoptable { pod, namespace, name, record, found });
-            }
-            Some(mark) => {
-                let why = format!("the record has the owner mark {mark:?}; to take it over, add --from {mark:?}");
-                self.left_out.push(LeftOut { pod: full_name, why });
-            }
-            None => {
-                let why = "the record has no owner mark; to take it over, leave --from out".to_owned();
-                self.left_out.push(LeftOut { pod: full_name, why });
-            }
+        }
+        Ok(standing)
+    }
+
+    fn note_ours(&mut self, kind: &Kind, key: Uid, id: String, item: RegistryItem, standing: &mut Standing) {
+        standing.insert(key.clone(), item.remote.clone());
+        if self.has_kinds {
+            self.parents.push(OurRecord { kind: kind.index(), key, id, item });
         }
     }
 
+    /// The pods whose records are known. The others are left out.
+    fn usable(&mut self, reader: &TargetReader, read: Vec<ReadPod>) -> Vec<Pod> {
+        let mut usable = Vec::with_capacity(read.len());
+        for ReadPod { pod, undecodable, .. } in read {
+            let why = match &pod.content {
+                None => undecodable.unwrap_or_default(),
+                Some(_) => match records(reader, &pod, &Standing::new()) {
+                    Ok(_) => {
+                        usable.push(pod);
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+            };
+            self.left_out.push(LeftOut { pod: pod.full_name(), why });
+        }
+        usable
+    }
+
+    /// The records of a kind that pods lack, as far as they can be made.
+    fn wanted(&mut self, reader: &TargetReader, kind: &Kind, pods: &[Pod], standing: &Standing) -> Vec<Wanted> {
+        let mut by_key: HashMap<Uid, Wanted> = HashMap::new();
+        for (at, pod) in pods.iter().enumerate() {
+            let all = records(reader, pod, standing).unwrap_or_default();
+            for PodRecord { key, parent, state, .. } in all.into_iter().filter(|record| record.kind == kind.index()) {
+                if standing.contains_key(&key) {
+                    self.registered += 1;
+                    continue;
+                }
+                let record = match state {
+                    RecordRendering::Rendered(record) => record,
+                    // The registry lacks its parent, so it lacks this one as well.
+                    RecordRendering::Waits => {
+                        self.without += 1;
+                        continue;
+                    }
+                    RecordRendering::Failed(error) => {
+                        self.left_out.push(LeftOut { pod: pod.full_name(), why: error.to_string() });
+                        continue;
+                    }
+                };
+                let lacks_parent = parent.is_some_and(|parent| !standing.contains_key(&parent));
+                let wanted = Wanted { pod: at, record, lacks_parent };
+                // The pod that was created last has the record, as for the controller.
+                if by_key.get(&key).is_none_or(|other| rank(&pods[other.pod]) <= rank(pod)) {
+                    by_key.insert(key, wanted);
+                }
+            }
+        }
+        by_key.into_values().collect()
+    }
+
+    /// Takes what was found in the places of a kind's records.
+    fn add_kind(
+        &mut self,
+        kind: &Kind,
+        pods: &[Pod],
+        found: Vec<(Wanted, Occupant)>,
+        from: Option<&str>,
+        standing: &mut Standing,
+    ) {
+        let mut adoptable = Vec::new();
+        for (Wanted { pod, record, lacks_parent }, occupant) in found {
+            let pod = &pods[pod];
+            let left = |why: &str| LeftOut { pod: pod.full_name(), why: why.to_owned() };
+            match occupant {
+                Occupant::Ours(item) => {
+                    self.registered += 1;
+                    self.note_ours(kind, record.key.clone(), record.id, *item, standing);
+                }
+                Occupant::Nothing => self.without += 1,
+                Occupant::Unknown => self.left_out.push(left(NOT_LOOKED_UP)),
+                Occupant::Foreign(found) => match reason_against(&found, from) {
+                    Some(why) => self.left_out.push(left(&why)),
+                    None if lacks_parent => self.left_out.push(left(LACKS_PARENT)),
+                    None => adoptable.push(Adoptable {
+                        pod: pod.uid.clone(),
+                        namespace: pod.namespace.to_string(),
+                        name: pod.name.to_string(),
+                        kind: kind.name().map(str::to_owned),
+                        record,
+                        found: *found,
+                    }),
+                },
+            }
+        }
+        let mut own = self.without_shared(adoptable);
+        standing.extend(own.iter().map(|one| (one.record.key.clone(), one.found.item.remote.clone())));
+        own.sort_by(|a, b| (&a.namespace, &a.name, &a.record.id).cmp(&(&b.namespace, &b.name, &b.record.id)));
+        self.adoptable.extend(own);
+    }
+
     /// A record that is found for several pods is that of none.
-    fn refuse_shared(&mut self) {
-        let mut pods: HashMap<String, usize> = HashMap::new();
+    fn without_shared(&mut self, adoptable: Vec<Adoptable>) -> Vec<Adoptable> {
+        let mut times: HashMap<String, usize> = HashMap::new();
         let identity = |one: &Adoptable| format!("{:?} {:?}", one.found.item.remote, one.found.item.id);
-        self.adoptable.iter().for_each(|one| *pods.entry(identity(one)).or_default() += 1);
-        let (shared, own): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.adoptable).into_iter().partition(|one| pods[&identity(one)] > 1);
-        self.adoptable = own;
-        let why = "the same record is found for several pods";
-        let left = |one: Adoptable| LeftOut { pod: format!("{}/{}", one.namespace, one.name), why: why.to_owned() };
+        adoptable.iter().for_each(|one| *times.entry(identity(one)).or_default() += 1);
+        let (shared, own): (Vec<_>, Vec<_>) = adoptable.into_iter().partition(|one| times[&identity(one)] > 1);
+        let left = |one: Adoptable| LeftOut { pod: format!("{}/{}", one.namespace, one.name), why: SHARED.to_owned() };
         self.left_out.extend(shared.into_iter().map(left));
+        own
     }
 }
 
-/// The keys of our records. Empty if the registry cannot list them.
-async fn ours(reader: &TargetReader) -> Result<HashSet<Uid>, Failure> {
-    let mut ours = HashSet::new();
-    for kind in &reader.target().kinds {
-        let list = reader.list(kind).await?.unwrap_or_default();
-        let ids = list.items.into_iter().filter(|listed| !listed.item.gone).filter_map(|listed| listed.item.id);
-        ours.extend(ids.map(|id| kind.key(&id)));
-    }
-    Ok(ours)
+/// The records of a pod, if it is selected.
+fn records(reader: &TargetReader, pod: &Pod, standing: &Standing) -> Result<Vec<PodRecord>, RenderError> {
+    let Some(content) = &pod.content else { return Ok(Vec::new()) };
+    let assigned = |_: usize, key: &Uid| standing.get(key).cloned().flatten();
+    Ok(reader.target().records(&content.record, reader.term(), &assigned)?.unwrap_or_default())
 }
 
-/// `None` if the pod has no record.
-fn wanted(reader: &TargetReader, read: ReadPod) -> Option<Result<Wanted, LeftOut>> {
-    let pod = read.pod;
-    let left = |why: String| Some(Err(LeftOut { pod: pod.full_name(), why }));
-    let Some(content) = &pod.content else { return left(read.undecodable.unwrap_or_default()) };
-    // The target has no `kinds`, so there is at most one, which waits for no other.
-    let records = match reader.target().records(&content.record, reader.term(), &|_, _| None) {
-        Ok(records) => records.unwrap_or_default(),
-        Err(error) => return left(error.to_string()),
-    };
-    match records.into_iter().next()?.state {
-        RecordRendering::Rendered(record) => Some(Ok(Wanted {
-            pod: pod.uid.clone(),
-            namespace: pod.namespace.to_string(),
-            name: pod.name.to_string(),
-            created: content.record.times.created.clone(),
-            record,
-        })),
-        RecordRendering::Failed(error) => left(error.to_string()),
-        RecordRendering::Waits => None,
+fn rank(pod: &Pod) -> (Option<&str>, &Uid) {
+    (pod.content.as_ref().map(|content| content.record.times.created.as_str()), &pod.uid)
+}
+
+async fn look_up(reader: &TargetReader, wanted: Vec<Wanted>) -> Result<Vec<(Wanted, Occupant)>, Failure> {
+    let lookups = stream::iter(wanted).map(async |wanted| {
+        let occupant = reader.occupant(&wanted.record).await?;
+        Ok::<_, Failure>((wanted, occupant))
+    });
+    lookups.buffer_unordered(LOOKUPS).try_collect().await
+}
+
+/// Why a record of others is not taken over.
+fn reason_against(found: &ForeignRecord, from: Option<&str>) -> Option<String> {
+    match &found.mark {
+        mark if mark.as_deref() == from => None,
+        Some(mark) => Some(format!("the record has the owner mark {mark:?}; to take it over, add --from {mark:?}")),
+        None => Some("the record has no owner mark; to take it over, leave --from out".to_owned()),
     }
 }

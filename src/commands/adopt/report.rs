@@ -36,7 +36,7 @@ impl AdoptionReport {
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        let AdoptionPlan { registered, without, adoptable, left_out } = &self.plan;
+        let AdoptionPlan { has_kinds, registered, without, adoptable, left_out, .. } = &self.plan;
         let mut rows = vec![["POD", "RECORD", "OWNER", "RESULT"].map(str::to_owned)];
         for (index, one) in adoptable.iter().enumerate() {
             let mark = one.found.mark.clone().unwrap_or_else(|| "-".to_owned());
@@ -46,11 +46,14 @@ impl AdoptionReport {
         rows.extend(left_out.iter().map(row));
         let mut lines = if rows.len() > 1 { table(&rows) } else { Vec::new() };
         let (target, count) = (self.target, adoptable.len());
+        let (left, of_pods) = (left_out.len(), if *has_kinds { "records of pods exist" } else { "pods with a record" });
+        let missing = if *has_kinds { "are missing" } else { "without one" };
         lines.push(match self.results.is_empty() {
-            true => format!(
-                "{target}: {count} records to adopt, {registered} pods with a record, {without} without one, {} left out",
-                left_out.len()
-            ),
+            true => {
+                format!(
+                    "{target}: {count} records to adopt, {registered} {of_pods}, {without} {missing}, {left} left out"
+                )
+            }
             false => format!("{target}: {} of {count} records adopted", self.adopted()),
         });
         if self.results.is_empty() && count > 0 {
@@ -60,11 +63,11 @@ impl AdoptionReport {
     }
 
     pub(super) fn json(&self) -> Value {
-        let AdoptionPlan { registered, without, adoptable, left_out } = &self.plan;
+        let AdoptionPlan { registered, without, adoptable, left_out, .. } = &self.plan;
         let record = |(index, one): (usize, &Adoptable)| {
             let result = self.results.get(index);
             json!({
-                "pod": full_name(one), "id": one.record.id, "record": one.found.shown, "owner": one.found.mark,
+                "pod": full_name(one), "kind": one.kind, "id": one.record.id, "record": one.found.shown, "owner": one.found.mark,
                 "body": one.record.body, "adopted": result.is_some_and(Result::is_ok),
                 "error": result.and_then(|result| result.as_ref().err()),
             })
@@ -82,11 +85,12 @@ fn full_name(one: &Adoptable) -> String {
     format!("{}/{}", one.namespace, one.name)
 }
 
-/// The id that the registry assigned, or else the record's own.
+/// The id that the registry assigned, or else the record's own, behind its kind.
 fn name_of(one: &Adoptable) -> String {
-    match &one.found.item.remote {
+    let id = match &one.found.item.remote {
         Some(Value::String(remote)) => remote.clone(),
         Some(remote) => remote.to_string(),
         None => one.found.item.id.clone().unwrap_or_else(|| one.record.id.clone()),
-    }
+    };
+    one.kind.as_ref().map_or_else(|| id.clone(), |kind| format!("{kind} {id}"))
 }

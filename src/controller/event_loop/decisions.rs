@@ -12,6 +12,7 @@
 //! | the absence guard confirmed the absence, or an operator approved the deletion | [`reconcile::absence`] | | yes |
 //! | no other writer may be alive, or an operator approved the deletion | [`reconcile::absence`], `apply` | | yes |
 //! | the session is open, the circuit breaker lets a write through, fewer than 100 deletions are in the queue, and the limit of 100 per second allows it; few absences do not need that limit | [`EventLoop::reconcile_due`], [`reconcile::absence`] | | yes |
+//! | no absent record of a deeper kind is left to be deleted, but for those that failed | `order` | | yes |
 //! | the registry is not known to lack the record | [`decide`] | yes | yes |
 //! | no request about the pod is in flight, and its backoff is over | [`decide`] | yes | yes |
 //! | this process leads, and the limits of writes let it through | `deliver`, the table in `controller::delivery` | yes | yes |
@@ -115,7 +116,7 @@ impl<R: Registry> EventLoop<R> {
         if !self.may_release(now) {
             return;
         }
-        for ReleasedDeletion { uid, removal, approved } in self.absences.release(now) {
+        for ReleasedDeletion { uid, removal, approved } in self.release(now) {
             // Otherwise the pod is back.
             if self.decision(&uid, now) == Action::AwaitConfirmation {
                 self.ledger.confirm(&uid, removal, approved, now);

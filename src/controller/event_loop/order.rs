@@ -1,5 +1,10 @@
 //! The order of writes among records that belong together, as [`order`] decides it.
 //!
+//! | a record | its relatives are known |
+//! | --- | --- |
+//! | of a pod that this process has seen | from the pod |
+//! | that is absent | if the registry's client remembers them. If not, the kinds decide: those that stand deepest leave first |
+//!
 //! A record that has to wait stays pending, and is queued again when the request about the other record is answered. It
 //! is also tried again after [`WAIT`]: that costs no request.
 
@@ -7,11 +12,15 @@ use std::time::Duration;
 
 use super::EventLoop;
 use crate::{
-    controller::{queue::Lane, records::families::Link},
+    controller::{
+        queue::Lane,
+        records::{DesiredRecords, families::Link},
+    },
     model::{moment::Moment, uid::Uid},
     reconcile::{
+        absence::ReleasedDeletion,
         decide::Action,
-        ledger::{entry::Known, pending::Pending},
+        ledger::{Ledger, entry::Known, pending::Pending},
         order::{self, Relative},
     },
     registry::Registry,
@@ -27,12 +36,12 @@ impl<R: Registry> EventLoop<R> {
             return false;
         }
         let action = self.decision(key, now);
-        let parent = || self.records.families.parents_of(key).next_back().map(|link| self.relative(link));
+        let parent = || parent_of(key, &self.records, &self.ledger);
         let waits = match action {
             Action::Put(_) => parent().is_some_and(|parent| order::waits_to_put(&parent)),
             Action::Delete(_) => {
                 let children = self.records.families.children_of(key).filter(|link| !self.has_left(*link));
-                order::waits_to_delete(parent(), children.map(|link| self.relative(link)))
+                order::waits_to_delete(parent(), children.map(|link| relative(link, &self.records, &self.ledger)))
             }
             _ => false,
         };
@@ -42,13 +51,17 @@ impl<R: Registry> EventLoop<R> {
         waits
     }
 
-    fn relative(&self, link: Link<'_>) -> Relative {
-        let pending = self.ledger.pending(link.key);
-        Relative {
-            known: self.ledger.known(link.key),
-            in_flight: pending.and_then(|pending| pending.attempts().in_flight).map(|in_flight| in_flight.kind),
-            is_desired: self.records.contains(link.key),
-            cascade: link.cascade,
+    /// Takes the deletions that the absence guard lets go.
+    pub(super) fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
+        let Self { requests, absences, records, ledger, .. } = self;
+        match requests.registry().kinship() {
+            None => absences.release(now),
+            // A record that is still to be listed may belong to one of these.
+            Some(_) if !ledger.is_seeded() => Vec::new(),
+            Some(kinship) => {
+                let is_leaving = |key: &Uid| is_leaving(key, records, ledger);
+                absences.release_deepest(&|key| kinship.depth(key), &is_leaving, now)
+            }
         }
     }
 
@@ -81,8 +94,9 @@ impl<R: Registry> EventLoop<R> {
         let mut followed = Vec::new();
         for child in children {
             if self.ledger.follow_parent(&child, known) {
-                if known == Known::Absent {
-                    self.requests.registry().removed(&child);
+                match known {
+                    Known::Absent => self.requests.registry().removed(&child),
+                    _ => self.requests.registry().may_be_removed(&child),
                 }
                 followed.extend(self.follow_parent(&child));
                 followed.push(child);
@@ -106,4 +120,28 @@ impl<R: Registry> EventLoop<R> {
             _ => None,
         }
     }
+}
+
+fn relative(link: Link<'_>, records: &DesiredRecords, ledger: &Ledger) -> Relative {
+    let pending = ledger.pending(link.key);
+    Relative {
+        known: ledger.known(link.key),
+        in_flight: pending.and_then(|pending| pending.attempts().in_flight).map(|in_flight| in_flight.kind),
+        is_desired: records.contains(link.key),
+        cascade: link.cascade,
+    }
+}
+
+fn parent_of(key: &Uid, records: &DesiredRecords, ledger: &Ledger) -> Option<Relative> {
+    let link = records.families.parents_of(key).next_back()?;
+    Some(relative(link, records, ledger))
+}
+
+/// Whether a deletion is to be sent and was not tried yet. One that failed delays no other, and one that waits for its
+/// parent must not delay it.
+fn is_leaving(key: &Uid, records: &DesiredRecords, ledger: &Ledger) -> bool {
+    let Some(pending) = ledger.pending(key).filter(|_| !records.contains(key)) else { return false };
+    let attempts = pending.attempts();
+    let is_to_go = attempts.in_flight.is_some() || (pending.confirmed.is_some() && attempts.failures == 0);
+    is_to_go && !parent_of(key, records, ledger).is_some_and(|parent| order::goes_along(&parent))
 }

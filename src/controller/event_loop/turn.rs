@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::EventLoop;
 use crate::{
     controller::records::absent::AbsentPass,
-    model::{moment::Moment, pass::Pass},
+    model::{moment::Moment, pass::Pass, uid::Uid},
     reconcile::pod_event::WatchList,
     registry::Registry,
 };
@@ -80,7 +80,14 @@ impl<R: Registry> EventLoop<R> {
     }
 
     fn continue_inventory(&mut self, left: &mut usize, now: Moment) {
-        let effects = self.resync.learn(left, self.session.epoch(), &mut self.ledger, now);
+        let Self { requests, records, ledger, .. } = self;
+        let kinship = requests.registry().kinship();
+        let mut note_parent = |key: &Uid| {
+            if let Some(parent) = kinship.and_then(|kinship| kinship.parent(key)) {
+                records.families.note_held(key, &parent);
+            }
+        };
+        let effects = self.resync.learn(left, self.session.epoch(), ledger, &mut note_parent, now);
         self.apply_resync(effects, now);
     }
 

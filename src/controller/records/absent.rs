@@ -6,7 +6,10 @@
 use std::ops::Range;
 
 use super::{DesiredRecords, StalePod, Table};
-use crate::{model::pass::Pass, reconcile::ledger::Ledger};
+use crate::{
+    model::{pass::Pass, uid::Uid},
+    reconcile::ledger::Ledger,
+};
 
 /// A pass over the tables of records.
 pub(in crate::controller) struct AbsentPass {
@@ -51,7 +54,8 @@ impl DesiredRecords {
             return;
         }
         if let (Table::ByKey(table), Some(positions)) = (&self.table, pass.families.portion(left)) {
-            self.families.retain_in(positions, |key| ledger.entry(key).is_some() || table.shown(key).is_some());
+            let is_known = |key: &Uid| ledger.entry(key).is_some() || ledger.remembers_deletion(key);
+            self.families.retain_in(positions, |key| is_known(key) || table.shown(key).is_some());
         }
     }
 

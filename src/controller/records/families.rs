@@ -52,6 +52,15 @@ impl Families {
         self.children.insert((parent.key.clone(), child.clone()));
     }
 
+    /// The registry is known to hold the record below this parent. One that a pod has named stays the present one.
+    pub(in crate::controller) fn note_held(&mut self, child: &Uid, parent: &ParentRecord) {
+        let parents = self.parents.get_or_insert_with(child, || Vec::with_capacity(1));
+        if !parents.iter().any(|known| known.key == parent.key) {
+            parents.insert(0, parent.clone());
+            self.children.insert((parent.key.clone(), child.clone()));
+        }
+    }
+
     /// The registry holds the record as it should be, or does not hold it.
     pub(super) fn settle(&mut self, child: &Uid) {
         let Some(parents) = self.parents.get_mut(child) else { return };
@@ -126,6 +135,23 @@ mod tests {
         assert!(!families.is_empty());
         families.retain_in(0..families.len(), |_| false);
         assert!(families.is_empty() && families.children.is_empty());
+    }
+
+    #[test]
+    fn held_parent_is_a_former_one() {
+        let (mut families, [child, a, b]) = (Families::default(), ["c", "a", "b"].map(Uid::from));
+        families.note_held(&child, &parent("a", true));
+        families.note_held(&child, &parent("a", true));
+        let link = |key, cascade, is_former| Link { key, cascade, is_former };
+        assert_eq!(families.parents_of(&child).collect::<Vec<_>>(), [link(&a, true, false)]);
+        families.note(&child, &parent("b", false));
+        families.note_held(&child, &parent("a", true));
+        assert_eq!(families.parents_of(&child).collect::<Vec<_>>(), [link(&a, true, true), link(&b, false, false)]);
+        // The pod may be seen first.
+        families.forget(&child);
+        families.note(&child, &parent("b", false));
+        families.note_held(&child, &parent("a", true));
+        assert_eq!(families.parents_of(&child).collect::<Vec<_>>(), [link(&a, true, true), link(&b, false, false)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::ResyncTotals;
 use crate::{
     controller::inventory::{Error, InventoryPart, InventoryReader, ReadStep},
-    model::moment::Moment,
+    model::{moment::Moment, uid::Uid},
     reconcile::ledger::Ledger,
     telemetry::metrics::{labels::DriftKind, target::TargetMetrics},
 };
@@ -44,17 +44,19 @@ impl Learning {
         self.part.is_empty()
     }
 
-    /// Learns up to `left` records, which is reduced by their number.
+    /// Learns up to `left` records, which is reduced by their number. `listed` is told their keys.
     pub(super) fn continue_with(
         &mut self,
         left: &mut usize,
         ledger: &mut Ledger,
+        listed: &mut dyn FnMut(&Uid),
         metrics: &TargetMetrics,
         now: Moment,
     ) {
         let items = self.part.items.get(self.learned..).unwrap_or_default();
         let count = items.len().min(*left);
         for (uid, held) in items.iter().take(count) {
+            listed(uid);
             if let Some(drift) = ledger.inventory_has(uid, *held, now) {
                 self.found.differs += 1;
                 metrics.drift_repaired(drift.into());
@@ -108,12 +110,13 @@ mod tests {
         let part = InventoryPart { division, equal: Vec::new(), complete: vec![true; division.count()], items };
         let step = ReadStep { part, rest: None, error: None, limit: 1 };
         let mut learning = Learning::begin(1, ResyncTotals::default(), step, &mut ledger);
-        let mut known = Vec::new();
+        let (mut known, mut listed) = (Vec::new(), 0);
         while !learning.has_all_items() {
             let mut left = 3;
-            learning.continue_with(&mut left, &mut ledger, &metrics, Moment::START);
+            learning.continue_with(&mut left, &mut ledger, &mut |_| listed += 1, &metrics, Moment::START);
             known.push((ledger.owned(), left));
         }
+        assert_eq!(listed, 7);
         assert_eq!(known, [(3, 0), (6, 0), (7, 2)]);
         let (found, rest, error) = learning.end(&mut ledger, &metrics);
         assert!(rest.is_none() && error.is_none());

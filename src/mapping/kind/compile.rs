@@ -10,7 +10,7 @@ use crate::mapping::{
     outcome::RequestPurpose,
     paging::ListRequest,
     request::{RequestTemplate, Shared},
-    spec::{KindSpec, RecordSpec, reading::FindSpec, request::OutcomeRule, values::TemplateText},
+    spec::{KindSpec, RecordSpec, request::OutcomeRule, values::TemplateText},
     template::{Compiler, KindWords, Leaf, Template},
     words::{Position, Word, WordSet},
     writes::{WriteTemplate, Writes},
@@ -39,15 +39,10 @@ struct Family {
 /// The only kind of a target without `kinds`.
 pub(in crate::mapping) fn nameless(
     spec: &RecordSpec,
-    adopt: Option<&FindSpec>,
     common: &Common<'_>,
     compiler: &mut Compiler<'_>,
 ) -> Option<Kind> {
-    let adopt = optional(adopt, |spec| FindRequest::compile(spec, RequestPurpose::Adopt, &common.shared, compiler));
-    let kind = kind(Family::default(), spec, common, &common.shared, compiler)?;
-    let adopt = adopt?;
-    let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
-    Some(Kind { needed: kind.needed.and(of_adopt), adopt, ..kind })
+    kind(Family::default(), spec, common, &common.shared, compiler)
 }
 
 /// A kind of `kinds`. `above` are the kinds that it belongs to, the nearest first, and `parent` is the position of that.
@@ -109,6 +104,8 @@ fn kind(
         RequestTemplate::compile(spec, RequestPurpose::Delete, false, shared, compiler)
     });
     let find = optional(spec.find.as_ref(), |spec| FindRequest::compile(spec, RequestPurpose::Find, shared, compiler));
+    let adopt =
+        optional(spec.adopt.as_ref(), |spec| FindRequest::compile(spec, RequestPurpose::Adopt, shared, compiler));
     let list = optional(spec.list.as_ref(), |spec| ListRequest::compile(spec, shared, compiler));
     let ours = body.as_ref().and_then(Option::as_ref);
     let item = optional(spec.item.as_ref(), |spec| ItemReading::compile(spec, ours, compiler));
@@ -118,8 +115,9 @@ fn kind(
         names_one_record(delete, compiler);
     }
     let Family { name, index, parent, cascade, each, when } = family;
-    let (id, body, writes, batches) = (id?, body?, writes?, batches?);
-    let needed = needed(each.iter().chain(&when).chain(&id), body.as_deref(), &writes, &batches);
+    let (id, body, writes, adopt, batches) = (id?, body?, writes?, adopt?, batches?);
+    let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
+    let needed = needed(each.iter().chain(&when).chain(&id), body.as_deref(), &writes, &batches).and(of_adopt);
     Some(Kind {
         name,
         index,
@@ -134,7 +132,7 @@ fn kind(
         writes,
         delete: delete?,
         find: find?,
-        adopt: None,
+        adopt,
         list: list?,
         item: item?,
         batches,

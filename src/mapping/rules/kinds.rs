@@ -30,7 +30,7 @@ pub(super) fn check(all: &RecordsSpec, errors: &mut Vec<Error>) {
 
 /// The members that a target with `kinds` has only in its kinds.
 fn members_of_one(only: &RecordSpec) -> impl Iterator<Item = (&'static str, &Place)> {
-    let RecordSpec { id, body, put, create, update, delete, list, find, item, batch, .. } = only;
+    let RecordSpec { id, body, put, create, update, delete, list, find, item, adopt, batch, .. } = only;
     let writes = [("put", put), ("create", create), ("update", update)];
     let writes = writes.into_iter().filter_map(|(name, write)| Some((name, &write.as_ref()?.place)));
     let others = [
@@ -40,6 +40,7 @@ fn members_of_one(only: &RecordSpec) -> impl Iterator<Item = (&'static str, &Pla
         ("list", list.as_ref().map(|list| &list.place)),
         ("find", find.as_ref().map(|find| &find.place)),
         ("item", item.as_ref().map(|item| &item.place)),
+        ("adopt", adopt.as_ref().map(|adopt| &adopt.place)),
         ("batch", batch.first().map(|batch| &batch.place)),
     ];
     writes.chain(others.into_iter().filter_map(|(name, place)| Some((name, place?))))

@@ -3,13 +3,10 @@
 use crate::mapping::{load::LoadedTarget, place::Error, spec::TargetSpec};
 
 pub(super) fn check(target: &TargetSpec, errors: &mut Vec<Error>) {
-    if let (Some(memory), Some(_)) = (&target.connection.memory, &target.records.only.list) {
+    let Some(memory) = &target.connection.memory else { return };
+    if target.records.each_kind().any(|record| record.list.is_some()) {
         let fix = "remove `memory`: `list` shows what the registry holds, also what others changed";
         errors.push(memory.place.error("the target has `memory` and `list`", fix));
-    }
-    if let (Some(memory), false) = (&target.connection.memory, target.records.kinds.is_empty()) {
-        let fix = "remove one of the two";
-        errors.push(memory.place.error("the target has `kinds` and `memory`", fix));
     }
 }
 

@@ -19,7 +19,6 @@ pub(super) fn check(records: &RecordsSpec, errors: &mut Vec<Error>) {
     mark(records, errors);
     prepare(records, errors);
     notices(records, errors);
-    adopt(records, errors);
     requests::headers(&records.headers, errors);
     requests::words(&records.vars, errors);
     records.requests().for_each(|request| requests::request(request, errors));
@@ -35,6 +34,7 @@ pub(super) fn check(records: &RecordsSpec, errors: &mut Vec<Error>) {
 pub(super) fn record(record: &RecordSpec, owner: &str, goes_along: bool, errors: &mut Vec<Error>) {
     writes(record, owner, goes_along, errors);
     reads(record, errors);
+    adopt(record, owner, errors);
     record.batch.iter().for_each(|batch| requests::batch(batch, errors));
 }
 
@@ -93,14 +93,10 @@ fn reads(record: &RecordSpec, errors: &mut Vec<Error>) {
     }
 }
 
-fn adopt(records: &RecordsSpec, errors: &mut Vec<Error>) {
-    let Some(adopt) = &records.adopt else { return };
-    if !records.kinds.is_empty() {
-        let fix = "remove one of the two; records of a target with `kinds` cannot be taken over";
-        errors.push(adopt.place.error("the target has `kinds` and `adopt`", fix));
-    } else if records.only.update.is_none() {
+fn adopt(record: &RecordSpec, owner: &str, errors: &mut Vec<Error>) {
+    if let (Some(adopt), None) = (&record.adopt, &record.update) {
         // `put` would make a record of its own beside the one that was found.
-        let what = "`adopt` finds records under ids of others, and the target has no `update`";
+        let what = format!("`adopt` finds records under ids of others, and {owner} has no `update`");
         errors.push(adopt.place.error(what, "remove `adopt`, or use `create` and `update` with `remote`"));
     }
 }
@@ -115,11 +111,7 @@ fn notices(records: &RecordsSpec, errors: &mut Vec<Error>) {
     if round.every.duration < SHORTEST_ROUND {
         errors.push(round.every.place.error("the interval is out of bounds", "use 1m to 24h"));
     }
-    if !records.kinds.is_empty() {
-        let fix = "remove one of the two";
-        errors.push(round.place.error("the target has `kinds` and `round`", fix));
-    }
-    if records.only.list.is_some() || records.only.find.is_some() {
+    if records.each_kind().any(|record| record.list.is_some() || record.find.is_some()) {
         let fix = "remove `round`: what differs is found and written again without it";
         errors.push(round.place.error("the target has `round`, and `list` or `find`", fix));
     }

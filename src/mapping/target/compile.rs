@@ -66,7 +66,7 @@ pub(super) fn target(spec: &TargetSpec, owner: &RecordOwner) -> Result<Target, V
 /// The kinds of the file, or the nameless one.
 fn kinds(records: &RecordsSpec, common: &Common<'_>, compiler: &mut Compiler<'_>) -> Option<Vec<Kind>> {
     if records.kinds.is_empty() {
-        return kind::nameless(&records.only, records.adopt.as_ref(), common, compiler).map(|kind| vec![kind]);
+        return kind::nameless(&records.only, common, compiler).map(|kind| vec![kind]);
     }
     let ordered = parents_first(records);
     let names: Vec<&str> = ordered.iter().map(|(name, _)| *name).collect();

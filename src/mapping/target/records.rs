@@ -90,14 +90,14 @@ impl Target {
         let placed = self.placed(scope, pod)?;
         let record = |at: usize| {
             let PlacedRecord { kind, key, id, parent, .. } = &placed[at];
+            let parent = parent.map(|parent| placed[parent].key.clone());
             let state = match self.words_of(&placed, at, scope, assigned) {
                 None => RecordRendering::Waits,
                 Some(scope) => match kind.body(scope, id.clone(), key.clone()) {
-                    Ok(rendered) => RecordRendering::Rendered(rendered),
+                    Ok(rendered) => RecordRendering::Rendered(RenderedRecord { parent: parent.clone(), ..rendered }),
                     Err(error) => RecordRendering::Failed(error),
                 },
             };
-            let parent = parent.map(|parent| placed[parent].key.clone());
             PodRecord { kind: kind.index(), key: key.clone(), id: id.clone(), parent, state }
         };
         Ok((0..placed.len()).map(record).collect())

@@ -27,6 +27,7 @@
 pub mod check;
 pub mod hold;
 pub mod operator;
+mod release;
 mod stage;
 mod summary;
 
@@ -153,6 +154,8 @@ pub struct AbsenceGuard {
     operator_needed: bool,
     /// Set while another writer may be alive: when it is gone if it gives no sign of life.
     other_writer_until: Option<Moment>,
+    /// Whether those that leave stand in the order in which records that belong to others leave.
+    is_in_order: bool,
     rate: retry::RateLimit,
     attempts: u32,
     round: u64,
@@ -176,6 +179,7 @@ impl AbsenceGuard {
             approved: VecDeque::new(),
             operator_needed: false,
             other_writer_until: None,
+            is_in_order: false,
             rate: retry::RateLimit::new(RELEASED_PER_SECOND),
             attempts: 0,
             round: 0,
@@ -314,6 +318,7 @@ impl AbsenceGuard {
                     self.hold(ids, HoldReason::StillThere(contradicted), now, random);
                     return ListOutcome::Contradicted;
                 }
+                self.is_in_order = false;
                 if out_of_scope {
                     self.confirmed.extend(ids.into_iter().map(|uid| (uid, Removal::LeftSelection)));
                 } else {
@@ -373,7 +378,7 @@ impl AbsenceGuard {
         }
         match answer {
             Confirmation::Gone => {
-                (self.attempts, self.under_review) = (0, None);
+                (self.attempts, self.under_review, self.is_in_order) = (0, None, false);
                 self.recent.push_back((now, ids.len()));
                 if matches!(step, Step::Confirming { guarded: false }) {
                     self.unguarded.extend(ids);
@@ -403,25 +408,6 @@ impl AbsenceGuard {
             Some(under_review) => under_review.of(ids).for_reason(because),
             None => Hold::new(self.target, ids, because),
         }
-    }
-
-    /// The deletions that may be sent now. While another writer may be alive, only approved ones are.
-    pub fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
-        let available = self.rate.available(now);
-        let by_operator = available.min(self.approved.len());
-        self.rate.take(by_operator);
-        let approved = self.approved.drain(..by_operator);
-        let mut released: Vec<_> =
-            approved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: true }).collect();
-        if self.is_contested() {
-            return released;
-        }
-        let confirmed = (available - by_operator).min(self.confirmed.len());
-        self.rate.take(confirmed);
-        let unguarded = self.unguarded.drain(..).map(|uid| (uid, Removal::Inferred));
-        let unapproved = unguarded.chain(self.confirmed.drain(..confirmed));
-        released.extend(unapproved.map(|(uid, removal)| ReleasedDeletion { uid, removal, approved: false }));
-        released
     }
 }
 

@@ -148,6 +148,7 @@ impl AbsenceGuard {
     /// held. Returns their number.
     pub fn approve(&mut self, id: &HoldId) -> usize {
         let before = self.approved.len();
+        self.is_in_order = false;
         if let Some(out_of_scope) = self.out_of_scope.take() {
             let covered = out_of_scope.covered_by(id);
             self.out_of_scope = out_of_scope.retain(|uid| !covered.contains(uid));

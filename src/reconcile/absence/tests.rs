@@ -44,6 +44,41 @@ fn few_absences_are_confirmed_by_cluster_identity_alone() {
 }
 
 #[test]
+fn deepest_records_are_released_first() {
+    let mut guard = AbsenceGuard::new("test");
+    guard.derive(ids(0..50), list(1, 100), at(2));
+    guard.ask(at(2), 0);
+    guard.answered(guard.round, Confirmation::Gone, at(3), 0);
+    let number = |uid: &Uid| uid.text()[4..].parse::<usize>().unwrap();
+    let depth = |uid: &Uid| number(uid) % 3;
+    let mut release = |at_least| guard.release_deepest(&depth, at_least, at(3));
+    let first = release(0);
+    assert!(first.len() == 16 && first.iter().all(|deletion| depth(&deletion.uid) == 2));
+    assert_eq!(release(2), [], "those that were released are still leaving");
+    assert_eq!(release(1).len(), 17);
+    assert_eq!((release(0).len(), guard.is_idle()), (17, true));
+}
+
+#[test]
+fn approved_records_wait_for_deeper_ones() {
+    let mut guard = AbsenceGuard::new("test");
+    guard.approved.extend(ids(0..250).into_iter().map(|uid| (uid, Removal::Inferred)));
+    guard.confirmed.extend(ids(250..300).into_iter().map(|uid| (uid, Removal::Inferred)));
+    let depth = |uid: &Uid| usize::from(*uid.text() >= *"pod-00200");
+    let mut released = Vec::new();
+    for second in 0..10 {
+        released.extend(guard.release_deepest(&depth, 0, at(second)).into_iter().map(|deletion| depth(&deletion.uid)));
+    }
+    assert_eq!(released, [vec![1; 100], vec![0; 200]].concat());
+    // While another writer may be alive, approved ones wait for no others.
+    guard.approved.extend(ids(0..1).into_iter().map(|uid| (uid, Removal::Inferred)));
+    guard.confirmed.extend(ids(250..300).into_iter().map(|uid| (uid, Removal::Inferred)));
+    guard.is_in_order = false;
+    guard.expect_other_writer(at(10));
+    assert_eq!(guard.release_deepest(&depth, 0, at(11)).len(), 1);
+}
+
+#[test]
 fn many_absences_need_a_list_and_a_sample() {
     // A second list confirms them, and then they leave at a bounded rate.
     let mut guard = AbsenceGuard::new("test");

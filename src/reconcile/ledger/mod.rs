@@ -175,6 +175,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a standby has seen the deletion of the pod.
+    pub fn remembers_deletion(&self, uid: &Uid) -> bool {
+        self.recent_deletions.get(uid).is_some()
+    }
+
     pub fn remembered_deletions(&self) -> usize {
         self.recent_deletions.len()
     }

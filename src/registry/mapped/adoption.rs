@@ -13,6 +13,7 @@ use crate::{
         target::RenderedRecord,
         writes::Held,
     },
+    model::uid::Uid,
     reconcile::outcome::Failure,
 };
 
@@ -33,7 +34,7 @@ pub enum Occupant {
     Unknown,
     Nothing,
     /// The pod has its record.
-    Ours,
+    Ours(Box<RegistryItem>),
     Foreign(Box<ForeignRecord>),
 }
 
@@ -60,7 +61,7 @@ impl TargetReader {
         };
         let Some(item) = kind.read_item(&shown, &answer, self.term()) else { return Ok(Occupant::Unknown) };
         if item.mark == ItemMark::Ours {
-            return Ok(Occupant::Ours);
+            return Ok(Occupant::Ours(Box::new(item)));
         }
         let mark = kind.read_mark(&shown, &answer, self.term()).filter(|mark| !mark.is_empty());
         Ok(Occupant::Foreign(Box::new(ForeignRecord { shown, item, mark })))
@@ -68,10 +69,11 @@ impl TargetReader {
 }
 
 impl TargetClient {
-    /// From now on, this record counts as ours: the next put of the pod's record replaces it.
-    pub fn take_over(&self, record: &RenderedRecord, item: &RegistryItem) {
-        if let Some(kind) = self.kinds.get(record.kind) {
-            kind.records.lock().found(&record.key, &record.id, item, None);
+    /// From now on, the record with this key and id counts as ours: the next put of a pod's record replaces it, and records
+    /// that belong to it name it. `kind` is the position of its kind among those of the target.
+    pub fn take_over(&self, kind: usize, key: &Uid, id: &str, item: &RegistryItem) {
+        if let Some(kind) = self.kinds.get(kind) {
+            kind.records.lock().found(key, id, item, None);
         }
     }
 }

@@ -234,10 +234,9 @@ impl KindClient {
 
     async fn send_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
         let creates = || chunk.iter().filter(|member| member.creates);
-        let firsts: Vec<&Uid> =
-            chunk.iter().filter(|member| self.begin_member(member)).map(|member| member.key).collect();
+        chunk.iter().for_each(|member| self.begin_member(member));
         if let Err(failure) = self.save().await {
-            firsts.into_iter().for_each(|key| self.not_taken(key, true));
+            chunk.iter().for_each(|member| self.refused_member(member));
             return Outcome::Failed(failure.into());
         }
         creates().for_each(|member| self.records.lock().begin_create(member.key, &member.id));
@@ -251,16 +250,27 @@ impl KindClient {
                 creates().for_each(|member| self.records.lock().create_ended(member.key));
             }
             Outcome::Refused(..) | Outcome::Failed(_) => {
-                creates().for_each(|member| self.records.lock().not_created(member.key));
-                firsts.into_iter().for_each(|key| self.not_taken(key, true));
+                chunk.iter().for_each(|member| self.refused_member(member));
             }
         }
         outcome
     }
 
-    /// Returns whether it is the first put of a record.
-    fn begin_member(&self, member: &Member<'_>) -> bool {
-        member.record.is_some() && self.records.lock().begin_put(member.key, &member.id)
+    fn begin_member(&self, member: &Member<'_>) {
+        let mut records = self.records.lock();
+        match member.record {
+            Some(record) => records.begin_put(member.key, record),
+            None => records.begin_deletion(member.key),
+        }
+    }
+
+    /// The registry clearly refused the member, which has changed nothing.
+    fn refused_member(&self, member: &Member<'_>) {
+        let mut records = self.records.lock();
+        if member.creates {
+            records.not_created(member.key);
+        }
+        records.refused(member.key);
     }
 
     async fn exchange_chunk(&self, batch: &BatchRequest, chunk: &[Member<'_>], term: &TermWords) -> Outcome {
@@ -350,8 +360,10 @@ impl KindClient {
 
     fn judged(&self, member: &Member<'_>, judgement: &Judgement, held: &Held) -> Result<(), Stop> {
         let reason = self.transport.clean(&judgement.reason);
-        if member.creates && !matches!(judgement.outcome, RuleOutcome::Done | RuleOutcome::Uncertain) {
-            self.records.lock().not_created(member.key);
+        match judgement.outcome {
+            RuleOutcome::Done | RuleOutcome::Uncertain => {}
+            RuleOutcome::Absent if member.record.is_none() => {}
+            _ => self.refused_member(member),
         }
         match judgement.outcome {
             RuleOutcome::Done => self.done(member, held),
@@ -369,6 +381,7 @@ impl KindClient {
     fn in_doubt(&self, key: &Uid, reason: String) -> Result<(), Stop> {
         let mut records = self.records.lock();
         records.doubt(key);
+        records.contradicted(key);
         if records.strike(key) < STRIKES_MAX { Err(Stop::retry(reason)) } else { Err(Stop::rejected(reason)) }
     }
 

@@ -11,9 +11,11 @@ use crate::{
     mapping::{
         batch::BatchRequest,
         target::TermWords,
+        words::Word,
         writes::{ChangeWords, RemovalWords},
     },
     model::uid::Uid,
+    reconcile::outcome::Failure,
 };
 
 /// Requests that delete, per operation.
@@ -108,7 +110,7 @@ impl KindClient {
 
     /// Neither a list nor a write showed the record. If a list is still to come, it may show it.
     fn unless_unread(&self, key: &Uid) -> Result<Permit, Stop> {
-        if self.records.lock().may_be_listed(key) {
+        if self.records.lock().shown.may_be_listed(key) {
             return Err(Stop::retry("waiting for a list that shows whether the registry holds the record"));
         }
         Ok(Permit::Nothing)
@@ -137,13 +139,24 @@ impl KindClient {
         let RecordDeletion { change, removal, term, .. } = deletion;
         let scope = self.kind.delete_scope(term, &id, &known.held, change, removal);
         let request = delete.render(&scope, None).map_err(|error| Stop::rejected(error.to_string()))?.about(&change.id);
-        self.save().await?;
-        let exchanged = self.transport.send(&request).await?;
+        self.records.lock().begin_deletion(deletion.key);
+        self.save().await.inspect_err(|_| self.records.lock().refused(deletion.key))?;
+        let exchanged = self.transport.send(&request).await.inspect_err(|failure| {
+            if !matches!(failure, Failure::Broken(_)) {
+                self.records.lock().refused(deletion.key);
+            }
+        })?;
         let judgement = delete.judge(&exchanged.answer, &scope);
         if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
             // It may come from a proxy that did not ask the registry.
             return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
         }
-        Ok(rule(&judgement, &exchanged, &self.transport))
+        let ruling = rule(&judgement, &exchanged, &self.transport);
+        // Other records may need it. That says nothing about its content.
+        let is_needed = matches!(ruling, Ruling::Exists(_) | Ruling::Stale(_)) && !delete.uses().has(Word::Seen);
+        if is_needed || ruling.is_refusal() {
+            self.records.lock().refused(deletion.key);
+        }
+        Ok(ruling)
     }
 }

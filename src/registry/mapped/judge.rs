@@ -20,6 +20,17 @@ pub(super) enum Ruling {
     Stop(Stop),
 }
 
+impl Ruling {
+    /// Whether the registry clearly refused the request, for a reason that does not lie in what it holds.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Done | Self::Absent | Self::Exists(_) | Self::Stale(_) | Self::Unchecked(_) => false,
+            Self::Forbidden(_) => true,
+            Self::Stop(stop) => stop.is_refusal(),
+        }
+    }
+}
+
 /// Why the steps of one operation end early.
 #[derive(Debug, PartialEq)]
 pub(super) enum Stop {
@@ -46,6 +57,11 @@ impl Stop {
 
     pub(super) fn uncertain(cause: impl Into<String>) -> Self {
         Self::Verdict(Verdict::Uncertain { cause: cause.into() })
+    }
+
+    /// Whether nothing was applied.
+    pub(super) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Verdict(Verdict::Uncertain { .. }) | Self::Failure(Failure::Broken(_)))
     }
 }
 

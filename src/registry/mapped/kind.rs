@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     MappedOperation, change_time, delete::RecordDeletion, judge::verdict, list::ListInProgress, now_ms, put::Put,
-    records::Records, remembered::KindMemory, transport::TargetTransport,
+    records::Records, remembered::TargetMemory, transport::TargetTransport,
 };
 use crate::{
     mapping::{
@@ -34,9 +34,11 @@ const SEQUENCE_BITS: u32 = 22;
 pub(super) struct KindClient {
     pub(super) kind: &'static Kind,
     pub(super) transport: Arc<TargetTransport>,
-    pub(super) records: Mutex<Records>,
+    /// The memory writes it, too.
+    pub(super) records: Arc<Mutex<Records>>,
     pub(super) list: tokio::sync::Mutex<Option<ListInProgress>>,
-    pub(super) memory: KindMemory,
+    /// That of the target.
+    pub(super) memory: Arc<TargetMemory>,
     /// Allows as many lookups at a time as writes, however many batches need some.
     pub(super) lookups: Arc<Semaphore>,
     /// How many there may be.
@@ -49,15 +51,13 @@ impl KindClient {
     /// `is_referred_to` says whether other records use what the registry assigns to records of this kind. There is one
     /// lookup at a time.
     pub(super) fn new(kind: &'static Kind, is_referred_to: bool, transport: Arc<TargetTransport>) -> Self {
-        let lag = kind.list().map(|list| list.lag).unwrap_or_default();
-        let records = Records::new(lag, transport.timeout, is_referred_to);
-        let records = if kind.list().is_some() { records.with_list() } else { records };
+        let records = Records::new(kind.list().map(|list| list.lag), transport.timeout, is_referred_to);
         Self {
             kind,
             transport,
-            records: Mutex::new(records),
+            records: Arc::new(Mutex::new(records)),
             list: tokio::sync::Mutex::default(),
-            memory: KindMemory::default(),
+            memory: Arc::default(),
             lookups: Arc::new(Semaphore::new(1)),
             lookups_max: 1,
             tokens: AtomicU64::default(),

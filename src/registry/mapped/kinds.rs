@@ -8,7 +8,7 @@ use crate::{
     },
     model::uid::Uid,
     reconcile::outcome::{Failure, Verdict},
-    registry::{DesiredRecord, DesiredState, Encoded, ParentRecord, inventory::InventoryPage},
+    registry::{DesiredRecord, DesiredState, Encoded, Kinship, ParentRecord, inventory::InventoryPage},
 };
 
 /// The place of a page in the inventory of all kinds.
@@ -33,16 +33,32 @@ impl PagePlace {
     }
 }
 
+impl Kinship for TargetClient {
+    fn depth(&self, key: &Uid) -> usize {
+        self.kinds.get(self.kind_of(key)).map_or(0, |kind| self.target.depth(kind.kind))
+    }
+
+    fn parent(&self, key: &Uid) -> Option<ParentRecord> {
+        let KindClient { kind, records, .. } = self.kinds.get(self.kind_of(key))?;
+        let key = records.lock().table.get(key)?.parent()?;
+        Some(ParentRecord { key, cascade: kind.cascade })
+    }
+}
+
 impl TargetClient {
+    /// Whether records belong to others.
+    pub(super) fn has_families(&self) -> bool {
+        self.target.kinds.iter().any(|kind| kind.parent.is_some())
+    }
+
     /// The kind of the record that the client knows under this key. If it knows none, a kind whose list may still show it,
     /// so that its deletion waits; otherwise there is nothing of ours to delete.
     pub(super) fn kind_of(&self, key: &Uid) -> usize {
-        let place = |is_there: fn(&Records, &Uid) -> bool| {
-            self.kinds.iter().position(|kind| is_there(&kind.records.lock(), key))
-        };
+        let place =
+            |is_its: fn(&Records, &Uid) -> bool| self.kinds.iter().position(|kind| is_its(&kind.records.lock(), key));
         place(|records, key| records.table.get(key).is_some())
-            .or_else(|| place(Records::was_deleted_unread))
-            .or_else(|| place(Records::may_be_listed))
+            .or_else(|| place(|records, key| records.shown.was_deleted_unread(key)))
+            .or_else(|| place(|records, key| records.shown.may_be_listed(key)))
             .unwrap_or_default()
     }
 

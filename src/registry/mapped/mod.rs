@@ -46,6 +46,7 @@ pub mod recorder;
 mod records;
 mod remembered;
 mod secrets;
+mod shown;
 mod sign;
 mod table;
 mod transport;
@@ -58,11 +59,16 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry, kind::KindClient, notices::NoticeState, recorder::ExchangeLog, records::Unshown,
+    carrier::MemoryRegistry,
+    kind::KindClient,
+    notices::NoticeState,
+    recorder::ExchangeLog,
+    remembered::{RememberedPages, TargetMemory},
+    shown::Unshown,
     transport::TargetTransport,
 };
 use super::{
-    Capabilities, Encoded, Excluded, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, Excluded, Features, Kinship, Projection, RecordChange, RecordName, Registry, RenderFailure,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
@@ -101,6 +107,10 @@ pub struct TargetClient {
     kinds: Vec<KindClient>,
     /// Signs of life and rounds.
     rounds: Mutex<NoticeState>,
+    /// That of its kinds.
+    memory: Arc<TargetMemory>,
+    /// The inventory that is being read from the memory, or from the tables.
+    pages: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
 }
 
@@ -163,7 +173,8 @@ impl TargetClient {
         let (words, transport) = (target.term(0, &json!({})), Arc::new(transport));
         let kinds = kind_clients(target, &transport);
         let term = RwLock::new(TermState::new(0, words, false));
-        Self { target, transport, kinds, rounds: Mutex::default(), term }
+        let (rounds, memory, pages) = (Mutex::default(), Arc::default(), Mutex::default());
+        Self { target, transport, kinds, rounds, memory, pages, term }
     }
 
     pub fn target(&self) -> &'static Target {
@@ -177,7 +188,7 @@ impl TargetClient {
 
     /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
     fn remembers(&self) -> bool {
-        self.kinds.iter().any(|kind| kind.memory.is_used()) || self.target.notices.round.is_some()
+        self.memory.is_used() || self.target.notices.round.is_some()
     }
 
     fn term(&self) -> TermWords {
@@ -248,9 +259,19 @@ impl Registry for TargetClient {
         self.kinds.iter().flat_map(|kind| kind.records.lock().take_moved()).collect()
     }
 
+    fn kinship(&self) -> Option<&dyn Kinship> {
+        if self.has_families() { Some(self) } else { None }
+    }
+
     fn removed(&self, key: &Uid) {
         for kind in &self.kinds {
             kind.records.lock().removed_with_parent(key);
+        }
+    }
+
+    fn may_be_removed(&self, key: &Uid) {
+        for kind in &self.kinds {
+            kind.records.lock().may_be_removed(key);
         }
     }
 
@@ -386,7 +407,7 @@ impl Registry for TargetClient {
         if self.remembers() {
             return self.round_after();
         }
-        let after = |kind: &KindClient| match kind.records.lock().unshown() {
+        let after = |kind: &KindClient| match kind.records.lock().shown.unshown() {
             Unshown::IsMissing => None,
             Unshown::UntilRead => Some(Duration::ZERO),
             Unshown::For(left) => Some(left),

@@ -24,7 +24,8 @@ use super::{
     KindClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
-    records::{Knowledge, Unshown},
+    records::Knowledge,
+    shown::Unshown,
 };
 use crate::{
     mapping::{
@@ -108,7 +109,7 @@ impl KindClient {
             return Ok(());
         }
         let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
-        match self.records.lock().unshown() {
+        match self.records.lock().shown.unshown() {
             Unshown::For(left) => stop(Some(left), "an earlier term may have created it, and lists lag"),
             Unshown::UntilRead if self.kind.find.is_none() => {
                 stop(None, "an earlier term may have created it; waiting for the next list")
@@ -163,7 +164,7 @@ impl KindClient {
     fn is_looked_up_first(&self, key: &Uid, known: &Knowledge) -> bool {
         let may_be_foreign = self.kind.may_meet_others() && !known.is_verified && !known.is_written;
         let may_be_held = self.kind.list().is_none() && !known.is_verified;
-        let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
+        let is_unshown = self.assigns() && !known.exists && self.records.lock().shown.unshown() != Unshown::IsMissing;
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
@@ -269,14 +270,14 @@ impl KindClient {
         let scope = self.kind.write_scope(put.record, &known.held, &put.change);
         let request = write.request.render(&scope, Some(&put.record.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
-        let is_first = self.records.lock().begin_put(put.key, &put.record.id);
-        self.save().await.inspect_err(|_| self.not_taken(put.key, is_first))?;
+        self.records.lock().begin_put(put.key, put.record);
+        self.save().await.inspect_err(|_| self.put_refused(put.key))?;
         if assigns {
             self.records.lock().begin_create(put.key, &put.record.id);
         }
         let exchanged = self.transport.send(&request).await.inspect_err(|failure| match failure {
             Failure::Broken(_) => self.records.lock().create_unanswered(put.key),
-            _ => self.not_taken(put.key, is_first),
+            _ => self.put_refused(put.key),
         })?;
         let judgement = write.request.judge(&exchanged.answer, &scope);
         let ruling = rule(&judgement, &exchanged, &self.transport);
@@ -295,18 +296,22 @@ impl KindClient {
             Ruling::Stop(Stop::Verdict(Verdict::Uncertain { .. })) | Ruling::Unchecked(_) => {
                 self.records.lock().create_ended(put.key);
             }
-            _ => self.not_taken(put.key, is_first),
+            // It holds another record than the one that was to be written.
+            Ruling::Absent | Ruling::Exists(_) | Ruling::Stale(_) => {
+                let mut records = self.records.lock();
+                records.not_created(put.key);
+                records.not_taken(put.key);
+            }
+            Ruling::Forbidden(_) | Ruling::Stop(_) => self.put_refused(put.key),
         }
         Ok(ruling)
     }
 
-    /// The registry clearly did not take a put. `is_first` says that it was the first one of a record.
-    pub(super) fn not_taken(&self, key: &Uid, is_first: bool) {
+    /// The registry clearly refused a put, which has changed nothing.
+    fn put_refused(&self, key: &Uid) {
         let mut records = self.records.lock();
         records.not_created(key);
-        if is_first {
-            records.not_put(key);
-        }
+        records.refused(key);
     }
 
     /// The answer did not meet its check. Returns the verdict: the third time, the record is parked.

@@ -5,7 +5,7 @@
 //! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
 //! | `recent` | writes and lookups that a list may not show yet | `list.lag` is over and no list is being read |
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
-//! | `deleted_unread` | records that were deleted before a list of this term showed all records | a list does |
+//! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::{
     differing::DifferingRecords,
+    shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
@@ -54,6 +55,20 @@ pub(super) struct Attempt {
     pub(super) version: Version,
     /// When the first attempt began, in milliseconds since 1970.
     pub(super) began: i64,
+    pub(super) arrival: Arrival,
+}
+
+/// Whether the registry may hold something else than what it acknowledged last, because of what was sent since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// No: nothing was sent, or the registry clearly refused it.
+    #[default]
+    No,
+    /// A request is on its way. If the registry clearly refuses it, nothing has changed. `is_first` says that it is the
+    /// first put of a record.
+    OnItsWay { is_first: bool },
+    /// Yes: a request had no clear answer.
+    Maybe,
 }
 
 #[derive(Debug)]
@@ -62,14 +77,10 @@ pub(super) struct Records {
     lag: Duration,
     /// How long a request may be on its way.
     timeout: Duration,
-    /// When the term began.
-    term_begun: Instant,
-    /// Whether a complete list of this term showed everything that earlier terms wrote.
-    shows_earlier_terms: bool,
+    pub(super) shown: ShownRecords,
     recent: HashMap<Uid, Recent>,
     /// Until when the create may arrive at the registry.
     uncertain: HashMap<Uid, Instant>,
-    deleted_unread: HashSet<Uid>,
     missing: HashMap<Uid, Instant>,
     pub(super) differing: DifferingRecords,
     /// By the key of the record that counts: the `remote` of the other.
@@ -81,25 +92,10 @@ pub(super) struct Records {
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
-    /// Whether there is a list.
-    has_list: bool,
-    /// Whether a complete list was read in this term.
-    is_listed: bool,
     /// Whether the table has each record whose put was begun.
     pub(super) tracks_puts: bool,
     /// Whether a round lasts.
     pub(super) in_round: bool,
-}
-
-/// What it means that nothing showed a record in this term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unshown {
-    /// The registry does not hold it.
-    IsMissing,
-    /// An earlier term may have written it. The next list or lookup tells.
-    UntilRead,
-    /// An earlier term may have written it, and lists and lookups may lack it for this time.
-    For(Duration),
 }
 
 /// What is known about a record before it is written.
@@ -126,16 +122,15 @@ impl Knowledge {
 
 impl Records {
     /// `is_referred_to` says whether other records use what the registry assigns to these.
-    pub(super) fn new(lag: Duration, timeout: Duration, is_referred_to: bool) -> Self {
+    pub(super) fn new(list: Option<Duration>, timeout: Duration, is_referred_to: bool) -> Self {
+        let (has_list, lag) = (list.is_some(), list.unwrap_or_default());
         Self {
             table: RecordTable::default(),
             lag,
             timeout,
-            term_begun: Instant::now(),
-            shows_earlier_terms: lag.is_zero(),
+            shown: ShownRecords::new(has_list, lag, timeout),
             recent: HashMap::new(),
             uncertain: HashMap::new(),
-            deleted_unread: HashSet::new(),
             missing: HashMap::new(),
             differing: DifferingRecords::default(),
             surplus: BTreeMap::new(),
@@ -144,8 +139,6 @@ impl Records {
             attempts: HashMap::new(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
-            has_list: false,
-            is_listed: false,
             tracks_puts: false,
             in_round: false,
         }
@@ -155,46 +148,8 @@ impl Records {
         self.table.begin_term();
         self.differing = DifferingRecords::default();
         self.unlisted = Unlisted::default();
-        (self.in_round, self.is_listed) = (false, false);
-        self.deleted_unread = HashSet::new();
-        self.term_begun = Instant::now();
-        self.shows_earlier_terms = self.lag.is_zero();
-    }
-
-    /// When lists and lookups show everything that earlier terms wrote. Their last request may have been on its way when
-    /// this term began.
-    fn settled_at(&self) -> Instant {
-        self.term_begun + self.lag + self.timeout
-    }
-
-    /// Whether the registry may hold a record that nothing showed in this term.
-    pub(super) fn unshown(&self) -> Unshown {
-        let left = self.settled_at().saturating_duration_since(Instant::now());
-        match left {
-            _ if self.shows_earlier_terms => Unshown::IsMissing,
-            Duration::ZERO => Unshown::UntilRead,
-            left => Unshown::For(left),
-        }
-    }
-
-    /// For a kind whose records are listed.
-    pub(super) fn with_list(self) -> Self {
-        Self { has_list: true, ..self }
-    }
-
-    /// Whether no list is to come that may show further records: one of this term has shown all, or there are none.
-    fn are_all_known(&self) -> bool {
-        !self.has_list || (self.is_listed && self.unshown() == Unshown::IsMissing)
-    }
-
-    /// Whether it was deleted before a list has shown all records.
-    pub(super) fn was_deleted_unread(&self, key: &Uid) -> bool {
-        self.deleted_unread.contains(key)
-    }
-
-    /// Whether the registry may hold this record although nothing showed it.
-    pub(super) fn may_be_listed(&self, key: &Uid) -> bool {
-        !self.are_all_known() && !self.was_deleted_unread(key)
+        self.in_round = false;
+        self.shown.begin_term();
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -284,8 +239,10 @@ impl Records {
         self.attempts.remove(key);
         self.missing.remove(key);
         self.unlisted.acknowledged(key, &record.id);
+        let is_saved = self.table.is_saved();
         self.change(key, |row| {
             row.set_id(key, &record.id);
+            row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             if answer.remote.is_some() {
                 row.set_remote(answer.remote.as_ref());
             }
@@ -304,8 +261,10 @@ impl Records {
     /// The registry holds the record already, so nothing was written.
     pub(super) fn found_equal(&mut self, key: &Uid, record: &RenderedRecord) {
         self.attempts.remove(key);
+        let is_saved = self.table.is_saved();
         self.change(key, |row| {
             row.set_id(key, &record.id);
+            row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             row.hold(record.fingerprint);
         });
     }
@@ -333,9 +292,7 @@ impl Records {
         self.differing.remove(key);
         self.missing.remove(key);
         self.remember(key, None);
-        if !self.are_all_known() {
-            self.deleted_unread.insert(key.clone());
-        }
+        self.shown.deleted(key);
     }
 
     /// The registry removed the record together with its parent.
@@ -355,8 +312,10 @@ impl Records {
     ) -> Attempt {
         match self.attempts.get(key) {
             Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
-            _ => {
-                let attempt = Attempt { fingerprint, version, began };
+            before => {
+                // What was sent before may still be taken.
+                let arrival = before.map(|before| before.arrival).unwrap_or_default();
+                let attempt = Attempt { fingerprint, version, began, arrival };
                 self.attempts.insert(key.clone(), attempt);
                 self.table.note_unsaved(key);
                 attempt
@@ -387,6 +346,13 @@ impl Records {
 
     fn has_moved(&mut self, key: &Uid) {
         self.moved.iter_mut().for_each(|moved| moved.push(key.clone()));
+    }
+
+    /// What the registry assigned to each record may be another thing than before.
+    pub(super) fn all_have_moved(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.extend(self.table.iter().map(|(key, _)| key.clone()));
+        }
     }
 
     /// What the registry assigned to a record that it holds.
@@ -457,11 +423,8 @@ impl Records {
 
     /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
     pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
-        (self.is_listing, self.is_listed) = (false, true);
-        self.shows_earlier_terms |= begun >= self.settled_at();
-        if self.are_all_known() {
-            self.deleted_unread = HashSet::new();
-        }
+        self.is_listing = false;
+        self.shown.complete_list(begun);
         let lag = self.lag;
         let recent = self.recent.iter().filter(|(key, _)| !shown.contains(*key));
         let mut further: Vec<(Uid, Fingerprint)> =

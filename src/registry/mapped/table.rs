@@ -92,8 +92,17 @@ impl Row {
         self.texts.get(2)
     }
 
-    /// Sets all texts: those of `remote` and `seen` are JSON.
-    pub(super) fn set_texts(&mut self, texts: [Option<&str>; 3]) {
+    /// The key of the record that it belongs to, if the table is saved.
+    pub(super) fn parent(&self) -> Option<Uid> {
+        self.texts.get(3).map(Uid::from)
+    }
+
+    pub(super) fn set_parent(&mut self, parent: Option<&Uid>) {
+        self.texts.set(3, parent.map(Uid::text).as_deref());
+    }
+
+    /// Sets all texts: those of `remote` and `seen` are JSON, and the last is the key of the parent.
+    pub(super) fn set_texts(&mut self, texts: [Option<&str>; TEXTS]) {
         texts.into_iter().enumerate().for_each(|(index, text)| self.texts.set(index, text));
     }
 
@@ -145,6 +154,10 @@ impl RecordTable {
 
 /// The rows of a target with a memory.
 impl RecordTable {
+    pub(super) fn is_saved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
     pub(super) fn note_unsaved(&mut self, key: &Uid) {
         if let Some(unsaved) = &mut self.unsaved
             && !unsaved.contains(key)
@@ -173,7 +186,10 @@ impl RecordTable {
     }
 }
 
-/// Up to three texts in one allocation: each has two bytes of length before it.
+/// The texts of a row.
+const TEXTS: usize = 4;
+
+/// Some texts in one allocation: each has two bytes of length before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Texts(Box<[u8]>);
 
@@ -181,8 +197,8 @@ struct Texts(Box<[u8]>);
 const NONE: u16 = u16::MAX;
 
 impl Texts {
-    fn all(&self) -> [Option<&str>; 3] {
-        let (mut rest, mut texts) = (&*self.0, [None; 3]);
+    fn all(&self) -> [Option<&str>; TEXTS] {
+        let (mut rest, mut texts) = (&*self.0, [None; TEXTS]);
         for text in &mut texts {
             let Some((length, after)) = rest.split_first_chunk::<2>() else { return texts };
             let length = u16::from_le_bytes(*length);
@@ -249,6 +265,10 @@ mod tests {
         }
         row.set_seen(Some(&json!("x".repeat(70_000))));
         assert_eq!(row.seen(), None, "a text that is too long is not kept");
+        row.set_parent(Some(&key));
+        assert_eq!((row.parent(), row.remote()), (Some(key), Some(json!(""))));
+        row.set_parent(None);
+        assert_eq!(row.parent(), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod batches;
 mod credentials;
 mod fake;
+mod kinds;
 mod lists;
 mod memory;
 mod notices;

@@ -15,7 +15,8 @@ use pod_registrar::{
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, EncodedBody, Features, Projection, RecordChange, RecordName, Registry, RenderFailure,
+        Capabilities, Encoded, EncodedBody, Features, Kinship, Projection, RecordChange, RecordName, Registry,
+        RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -388,6 +389,10 @@ impl Registry for Fake {
         mapping::take_moved(self)
     }
 
+    fn kinship(&self) -> Option<&dyn Kinship> {
+        mapping::kinship(self)
+    }
+
     fn removed(&self, key: &Uid) {
         mapping::removed(self, key);
     }
@@ -469,14 +474,7 @@ impl Registry for Fake {
         limit: usize,
     ) -> Result<InventoryPage, Failure> {
         self.needs(|features| features.inventory);
-        if let Some(lie) = self.lie(hostile::page) {
-            return lie;
-        }
-        self.up()?;
-        tokio::time::sleep(self.read(|state| state.slow_inventory)).await;
-        let (page, takes) = self.page_of_inventory(bucket, page.as_deref(), limit)?;
-        tokio::time::sleep(takes.min(TIMEOUT)).await;
-        if takes > TIMEOUT { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }
+        self.read_inventory(bucket, page, limit).await
     }
 
     async fn record_name(&self, uid: Uid) -> Result<Option<RecordName>, Failure> {

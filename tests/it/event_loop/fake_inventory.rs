@@ -8,7 +8,7 @@ use pod_registrar::{
 };
 use tokio::time::Instant;
 
-use super::{fake::Fake, hostile};
+use super::{fake::Fake, gateway::TIMEOUT, hostile};
 
 /// The answers to heartbeats and digests, and the bucket whose pages fail.
 #[derive(Default)]
@@ -35,8 +35,24 @@ impl Fake {
         Ok(state.digests(buckets, |id| !state.hidden.contains(id)))
     }
 
+    pub(super) async fn read_inventory(
+        &self,
+        bucket: Option<Bucket>,
+        page: Option<String>,
+        limit: usize,
+    ) -> Result<InventoryPage, Failure> {
+        if let Some(lie) = self.lie(hostile::page) {
+            return lie;
+        }
+        self.up()?;
+        tokio::time::sleep(self.read(|state| state.slow_inventory)).await;
+        let (page, takes) = self.page_of_inventory(bucket, page.as_deref(), limit)?;
+        tokio::time::sleep(takes.min(TIMEOUT)).await;
+        if takes > TIMEOUT { Err(Failure::Broken("no answer in time".into())) } else { Ok(page) }
+    }
+
     /// A page of the inventory, and the time that it takes.
-    pub(super) fn page_of_inventory(
+    fn page_of_inventory(
         &self,
         bucket: Option<Bucket>,
         page: Option<&str>,

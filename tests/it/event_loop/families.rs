@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use pod_registrar::reconcile::outcome::{Failure, OperationKind, Verdict};
+use pod_registrar::{
+    model::{moment::Moment, uid::Uid},
+    reconcile::{
+        election::Leadership,
+        outcome::{Failure, OperationKind, Verdict},
+    },
+    registry::ParentRecord,
+};
 
 use super::{
     fake::{Fake, Fault},
-    mapping::{mapped, pod_at},
-    world::{EventLoopHarness, SECOND},
+    mapping::{mapped, pod_at, stored},
+    world::{EventLoopHarness, SECOND, options},
 };
 
 /// What was sent since the last call: `+` a put, `-` a deletion, in the order of the requests.
@@ -191,5 +198,133 @@ async fn restart_waits_for_parents_and_sends_nothing() {
     world.registry.state().down = None;
     world.pass(60 * SECOND).await;
     assert!(sent(&world.registry).iter().all(|item| item == "+vm"));
+    assert!(world.is_in_sync());
+}
+
+/// A registry that holds these records, and the depth of each. Nothing says which of them belong to which.
+fn holding(records: &[(&str, usize)]) -> Fake {
+    let registry = mapped(false);
+    let mut state = registry.state();
+    for (key, depth) in records {
+        state.records.insert((*key).to_owned(), stored(1, "1"));
+        state.mapping.as_mut().unwrap().depths.insert((*key).to_owned(), *depth);
+    }
+    drop(state);
+    registry
+}
+
+/// The pods were deleted while no process ran.
+#[tokio::test(start_paused = true)]
+async fn absent_records_leave_deepest_kind_first() {
+    let registry = holding(&[("vm", 0), ("ip", 2), ("if", 1), ("wm", 0), ("iq", 2)]);
+    let mut world = EventLoopHarness::settled(registry, [pod_at("p", "other/1", 0)]).await;
+    world.pass(60 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+other", "-ip", "-iq", "-if", "-vm", "-wm"]);
+    assert!(world.is_in_sync());
+}
+
+/// Nearly all records are absent. The approved deletions leave at a limited rate.
+#[tokio::test(start_paused = true)]
+async fn approved_deletions_leave_deepest_kind_first() {
+    let keys: Vec<String> = (0..300).map(|n| format!("{}{n:03}", if n < 150 { "a-vm" } else { "b-if" })).collect();
+    let records: Vec<(&str, usize)> = keys.iter().map(|key| (key.as_str(), usize::from(key.contains("if")))).collect();
+    let mut world = EventLoopHarness::settled(holding(&records), []).await;
+    world.pass(30 * SECOND).await;
+    let [hold] = &world.held()[..] else { panic!("{:?}", world.held()) };
+    let id = hold.id.clone();
+    world.approve(&id).await;
+    world.pass(30 * SECOND).await;
+    let all = sent(&world.registry);
+    assert_eq!(all.len(), 300);
+    assert!(all[..150].iter().all(|item| item.starts_with("-b-if")), "{all:?}");
+    assert!(world.is_in_sync());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_orphan_delays_no_parent() {
+    for verdict in [Verdict::Rejected { cause: "no".into() }, Verdict::Retry { after: None, cause: "busy".into() }] {
+        let registry = holding(&[("vm", 0), ("if", 1), ("ip", 2)]);
+        registry.state().failing_ids.insert("ip".into(), verdict);
+        let mut world = EventLoopHarness::settled(registry, []).await;
+        world.pass(20 * SECOND).await;
+        let all = sent(&world.registry);
+        let others: Vec<&str> = all.iter().map(String::as_str).filter(|item| *item != "-ip").collect();
+        assert_eq!((all[0].as_str(), others), ("-ip", vec!["-if", "-vm"]), "{all:?}");
+        world.registry.state().failing_ids.clear();
+        world.pass(600 * SECOND).await;
+        assert!(sent(&world.registry).contains(&"-ip".to_owned()) && world.is_in_sync());
+    }
+}
+
+fn remember(registry: &Fake, child: &str, parent: &str, cascade: bool) {
+    let parent = ParentRecord { key: Uid::from(parent), cascade };
+    registry.state().mapping.as_mut().unwrap().remembered.insert(child.to_owned(), parent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn remembered_child_goes_along_with_absent_parent() {
+    let registry = holding(&[("vm", 0), ("if", 1), ("ip", 2), ("disk", 1)]);
+    remember(&registry, "if", "vm", true);
+    remember(&registry, "ip", "if", true);
+    remember(&registry, "disk", "vm", false);
+    let mut world = EventLoopHarness::settled(registry, []).await;
+    world.pass(20 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["-disk", "-vm"]);
+    let removed = world.registry.state().mapping.as_ref().unwrap().removed.clone();
+    assert_eq!((removed, world.is_in_sync()), (vec!["if".to_owned(), "ip".to_owned()], true));
+}
+
+/// The child got another parent while no process ran, and the registry does not take it yet.
+async fn moved_during_downtime(cascade: bool) -> EventLoopHarness {
+    let registry = holding(&[("old", 0), ("if", 1)]);
+    remember(&registry, "if", "old", cascade);
+    let busy = Verdict::Retry { after: None, cause: "busy".into() };
+    registry.state().failing_ids.insert("if".into(), busy);
+    let reason = if cascade { "new/1,if^new/2" } else { "new/1,if<new/2" };
+    let mut world = EventLoopHarness::settled(registry, [pod_at("p", reason, 0)]).await;
+    world.pass(60 * SECOND).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn remembered_parent_waits_for_moved_child() {
+    let mut world = moved_during_downtime(false).await;
+    assert!(!sent(&world.registry).contains(&"-old".to_owned()));
+    world.registry.state().failing_ids.clear();
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+if", "-old"]);
+    assert!(world.is_in_sync());
+}
+
+/// The registry removes the child with the parent that it had.
+#[tokio::test(start_paused = true)]
+async fn moved_child_is_put_after_its_removal() {
+    let mut world = moved_during_downtime(true).await;
+    assert!(sent(&world.registry).contains(&"-old".to_owned()));
+    let removed = world.registry.state().mapping.as_ref().unwrap().removed.clone();
+    assert_eq!(removed, ["if"]);
+    world.registry.state().failing_ids.clear();
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+if"]);
+    world.assert_held(&[("if", "2"), ("new", "1")]);
+}
+
+/// The next leader has seen the deletion, and several lists since.
+#[tokio::test(start_paused = true)]
+async fn takeover_deletes_children_first() {
+    let registry = holding(&[("vm", 0), ("if", 1), ("ip", 2)]);
+    let pods = [pod_at("p", "vm/1,if<vm/1,ip<if/1", 0), pod_at("q", "other/1", 0)];
+    let mut world = EventLoopHarness::start_as(Leadership::Follower, registry, pods, options());
+    world.list().await;
+    world.pass(SECOND).await;
+    world.delete("p").await;
+    for _ in 0..2 {
+        world.list().await;
+        world.pass(SECOND).await;
+    }
+    world.lead(Leadership::Leader { term: 3, until: Moment::from_secs(u64::MAX) });
+    world.pass(60 * SECOND).await;
+    let deletions = sent(&world.registry).into_iter().filter(|item| item.starts_with('-'));
+    assert_eq!(deletions.collect::<Vec<_>>(), ["-ip", "-if", "-vm"]);
     assert!(world.is_in_sync());
 }

@@ -6,8 +6,8 @@ use pod_registrar::{
     model::{self, digest::Digest, ids::Version, pod::Pod, uid::Uid},
     reconcile::outcome::Failure,
     registry::{
-        DesiredRecord, DesiredState, Encoded, EncodedBody, Excluded, Features, ParentRecord, Projection, RecordChange,
-        RenderFailure,
+        DesiredRecord, DesiredState, Encoded, EncodedBody, Excluded, Features, Kinship, ParentRecord, Projection,
+        RecordChange, RenderFailure,
     },
 };
 
@@ -43,6 +43,10 @@ pub(super) struct Mapping {
     before: BTreeSet<String>,
     /// Records that the controller says were removed with their parents.
     pub(super) removed: Vec<String>,
+    /// How many records stand above each, by its kind.
+    pub(super) depths: BTreeMap<String, usize>,
+    /// The parents that the client remembers.
+    pub(super) remembered: BTreeMap<String, ParentRecord>,
 }
 
 /// What a target of a file supports: no sessions, digests or names.
@@ -172,6 +176,21 @@ pub(super) fn prepare(registry: &Fake, term: u64) -> Result<bool, Failure> {
         mapping.dependency = Some("new");
     }
     Ok(is_news)
+}
+
+impl Kinship for Fake {
+    fn depth(&self, key: &Uid) -> usize {
+        self.read(|state| state.mapping.as_ref()?.depths.get(&*key.text()).copied()).unwrap_or_default()
+    }
+
+    fn parent(&self, key: &Uid) -> Option<ParentRecord> {
+        self.read(|state| state.mapping.as_ref()?.remembered.get(&*key.text()).cloned())
+    }
+}
+
+pub(super) fn kinship(registry: &Fake) -> Option<&dyn Kinship> {
+    let has_kinds = registry.read(|state| state.mapping.as_ref().is_some_and(|mapping| !mapping.depths.is_empty()));
+    if has_kinds { Some(registry) } else { None }
 }
 
 pub(super) fn removed(registry: &Fake, key: &Uid) {

@@ -109,14 +109,3 @@ async fn adopt_needs_a_described_registry() {
     let (code, text) = run(&["adopt", "--targets", &file]).await;
     assert!(code == 2 && text.contains("targets.yaml:5:12") && text.contains("has no `update`"), "{code} {text}");
 }
-
-#[tokio::test]
-async fn adopt_refuses_records_that_belong_together() {
-    let machine = r#"{body: {name: "{{ pod.name }}"}, put: {path: "a/{{ id }}"}, delete: {path: "a/{{ id }}"}}"#;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("targets.yaml");
-    let text = format!("targets:\n  - {{name: a, url: \"http://registry.example\", kinds: {{machine: {machine}}}}}\n");
-    fs::write(&file, text).unwrap();
-    let (code, text) = run(&["adopt", "--targets", file.to_str().unwrap()]).await;
-    assert!(code == 2 && text.contains("it has `kinds`"), "{code} {text}");
-}

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     targets::statuses,
     targets_command::{run, run_json},
     world::{Kube, name},
 };
-use crate::support::{Controller, RestRegistry, SOON, eventually};
+use crate::support::{Controller, RestRegistry, SOON, eventually, until};
 
 /// A machine, whose id the registry assigns, and its two ports.
 const KINDS: &str = r#"
@@ -34,10 +34,36 @@ const KINDS: &str = r#"
         item: {id: /uid, remote: /id, mark: /owner, body: ""}
 "#;
 
+/// The same for a receiver that cannot be read.
+const REMEMBERED: &str = r#"
+    memory: MEMORY
+    kinds:
+      port:
+        of: machine
+        each: "{{ ['eth0', 'eth1'] }}"
+        id: "{{ pod.uid }}.{{ each }}"
+        body: {name: "{{ each }}", machine: "{{ of.machine.id }}"}
+        put: {path: "systems/{{ id }}"}
+        delete: {path: "systems/{{ id }}"}
+      machine:
+        body: {name: "{{ pod.name }}"}
+        put: {path: "systems/{{ id }}"}
+        delete: {path: "systems/{{ id }}"}
+"#;
+
 fn targets_file(kube: &Kube, registry: &RestRegistry) -> PathBuf {
+    file_of(kube, registry, KINDS)
+}
+
+fn file_of(kube: &Kube, registry: &RestRegistry, members: &str) -> PathBuf {
     let path = kube.folder.path().join("targets.yaml");
-    std::fs::write(&path, format!("targets:\n  - name: machines\n    url: {}{KINDS}", registry.url)).unwrap();
+    std::fs::write(&path, format!("targets:\n  - name: machines\n    url: {}{members}", registry.url)).unwrap();
     path
+}
+
+/// The deletions since the last call, in their order.
+fn deletions(registry: &RestRegistry) -> Vec<String> {
+    registry.requests().into_iter().filter(|line| line.starts_with("DELETE")).collect()
 }
 
 /// Waits for this number of machines, each with two ports.
@@ -68,7 +94,7 @@ async fn machines_and_ports_follow_their_pods() {
     assert!(line.contains("pods=6"), "not 18 records: {line}");
     kube.delete(0..2);
     holds(&mut controller, &registry, 4).await;
-    let deletions: Vec<String> = registry.requests().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+    let deletions = deletions(&registry);
     let machine = deletions.iter().position(|line| line.contains("machines")).unwrap();
     assert!(deletions[..machine].iter().filter(|line| line.contains("systems")).count() >= 2, "{deletions:?}");
     // A machine that was removed by hand has another id when it is back, and its ports follow.
@@ -84,6 +110,101 @@ async fn machines_and_ports_follow_their_pods() {
     assert_eq!((registry.writes() - before, registry.findings()), (3, vec![]), "only what differs is written");
     controller.terminate();
     controller.code().await;
+}
+
+/// Pods are deleted while no process runs, so that nothing says which ports belonged to which machine.
+#[tokio::test]
+async fn ports_leave_before_machines_after_downtime() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..5);
+    let file = targets_file(&kube, &registry);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    holds(&mut controller, &registry, 5).await;
+    controller.terminate();
+    controller.code().await;
+    kube.delete(0..3);
+    registry.requests();
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    holds(&mut controller, &registry, 2).await;
+    let deletions = deletions(&registry);
+    let (ports, machines) = deletions.split_at(6);
+    assert!(ports.iter().all(|line| line.contains("systems")) && machines.len() == 3, "{deletions:?}");
+    controller.terminate();
+    controller.code().await;
+}
+
+#[tokio::test]
+async fn memory_delivers_deletions_of_all_kinds() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..3);
+    let memory = kube.folder.path().join("memory.db");
+    let file = file_of(&kube, &registry, &REMEMBERED.replace("MEMORY", &format!("\"{}\"", memory.display())));
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    until("machines and ports are registered", || registry.records().len() == 9).await;
+    controller.terminate();
+    controller.code().await;
+    let gone = kube.uid(&name(1));
+    kube.delete(1..2);
+    let before = registry.writes();
+    registry.requests();
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    until("those of the pod are gone", || registry.records().len() == 6).await;
+    let deletions = deletions(&registry);
+    assert_eq!(deletions.last(), Some(&format!("DELETE /systems/{gone}")), "{deletions:?}");
+    assert_eq!((deletions.len(), registry.writes() - before), (3, 0), "nothing is written again");
+    controller.terminate();
+    controller.code().await;
+}
+
+#[tokio::test]
+async fn purge_deletes_ports_before_machines() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    // From 50 records on, they are nearly all that there are, which needs an approval.
+    kube.create(0..20);
+    let path = targets_file(&kube, &registry);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    holds(&mut controller, &registry, 20).await;
+    controller.terminate();
+    controller.code().await;
+    registry.requests();
+    let (file, kubeconfig) = (path.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    let (code, purged) = run_json(&["purge", "--yes", "--targets", file, "--kubeconfig", kubeconfig]).await;
+    assert_eq!((code, &purged["deleted"], &purged["left"]), (0, &json!(60), &json!([])), "{purged:#}");
+    assert!(registry.machines().is_empty() && registry.records().is_empty());
+    let deletions = deletions(&registry);
+    let (ports, machines) = deletions.split_at(40);
+    assert!(ports.iter().all(|line| line.contains("systems")) && machines.len() == 20, "{deletions:?}");
+}
+
+#[tokio::test]
+async fn adopted_machine_takes_its_ports_along() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let id = registry.insert_machine(json!({"name": name(0), "room": "7"}));
+    let port = format!("{}.eth0", kube.uid(&name(0)));
+    registry.insert(&port, json!({"id": port, "name": "entered by hand"}));
+    let update = "        update: {path: \"machines";
+    let adopt = "        adopt: {path: machines, query: {name: \"{{ body.name }}\"}, at: /results/0}\n";
+    let path = file_of(&kube, &registry, &KINDS.replace(update, &format!("{adopt}{update}")));
+    let (file, kubeconfig) = (path.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    let command = ["adopt", "--targets", file, "--kubeconfig", kubeconfig];
+    let (code, plan) = run_json(&command).await;
+    let kinds: Vec<&Value> = plan["records"].as_array().unwrap().iter().map(|record| &record["kind"]).collect();
+    // The second machine is missing, so its ports are as well.
+    assert_eq!((code, kinds, &plan["without"]), (2, vec![&json!("machine"), &json!("port")], &json!(4)), "{plan:#}");
+    assert_eq!(plan["records"][1]["body"]["machine"], id, "{plan:#}");
+    let (code, text) = run(&[&command[..], &["--yes"]].concat()).await;
+    assert!(code == 0 && text.contains("machines: 2 of 2 records adopted"), "{code} {text}");
+    assert_eq!(registry.machines()[&id.to_string()]["room"], "7", "what others wrote stays");
+    assert_eq!(registry.records()[&port]["machine"], id);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    holds(&mut controller, &registry, 2).await;
+    controller.terminate();
+    assert_eq!((controller.code().await, registry.findings()), (0, Vec::new()));
+    // Two adoptions, the other port, and the records of the second pod.
+    assert_eq!(registry.writes(), 6);
+    let (code, text) = run(&command).await;
+    assert!(code == 0 && text.contains("0 records to adopt, 6 records of pods exist"), "{code} {text}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use pod_registrar::{
+    mapping::kind::Kind,
     model::{digest::Fingerprint, uid::Uid},
     registry::mapped::memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredRow},
 };
@@ -20,9 +21,11 @@ pub(crate) struct SimulatedMemory {
 
 impl SimulatedMemory {
     /// Remembers a record of an earlier run.
-    pub(crate) fn hold(&mut self, key: Uid, id: &str, held: Fingerprint) {
+    pub(crate) fn hold(&mut self, kind: &Kind, id: &str, parent: Option<Uid>, held: Fingerprint) {
+        let key = kind.key(id);
         let id = (*key.text() != *id).then(|| id.to_owned());
-        self.rows.insert(key, StoredRow { id, held: Some(held), ..StoredRow::default() });
+        let kind = kind.name().map(str::to_owned);
+        self.rows.insert(key, StoredRow { kind, parent, id, held: Some(held), ..StoredRow::default() });
         self.last_term = Some(0);
     }
 }

@@ -62,7 +62,7 @@ impl Rest {
         };
         match rng.u8(0..4) {
             0 => {
-                let parts = PartRecords::None;
+                let parts = if rng.bool() { PartRecords::None } else { rest.parts };
                 Self { assigns: false, compares_bodies: false, lag_ms: 0, remembers: true, parts, ..rest }
             }
             _ => rest,

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{
     PartRecords, Rest,
     memory::SimulatedMemory,
-    target::{MARK, stored, target},
+    target::{MARK, kind_of, stored, target},
 };
 use crate::registry::Wrong;
 
@@ -254,7 +254,9 @@ impl RestRegistry {
         self.next_id += 1;
         if self.rest.remembers {
             let held = body["digest"].as_str().and_then(Fingerprint::from_hex).unwrap_or_default();
-            self.memory.hold(target(self.rest).kinds[0].key(&key), &key, held);
+            // The first kind is that of the parents.
+            let parent = body["parent"].as_str().map(|parent| target(self.rest).kinds[0].key(parent));
+            self.memory.hold(kind_of(self.rest, body), &key, parent, held);
         }
         let id = if self.rest.assigns { self.next_id.to_string() } else { key };
         self.store(0, &id, body);

@@ -7,6 +7,7 @@ use std::{
 
 use pod_registrar::{
     mapping::{
+        kind::Kind,
         load::load,
         target::{
             Target,
@@ -19,6 +20,9 @@ use serde_json::{Value as Json, json};
 
 use super::{PartRecords, Rest};
 use crate::cluster::{Cluster, Name};
+
+/// The client is given another one.
+const MEMORY: &str = "    memory: /nowhere\n";
 
 /// Our owner mark.
 pub(crate) const MARK: &str = "pod-registrar:c:o";
@@ -38,7 +42,8 @@ fn compile(rest: Rest) -> Target {
 
 fn members(rest: Rest) -> String {
     if rest.parts == PartRecords::None {
-        return record_members(rest, "", "");
+        let memory = if rest.remembers { MEMORY } else { "" };
+        return memory.to_owned() + &record_members(rest, "", "");
     }
     let parent = if rest.assigns { "remote" } else { "id" };
     let of_part = format!("kind: part, parent: \"{{{{ of.system.{parent} }}}}\"");
@@ -53,8 +58,10 @@ fn members(rest: Rest) -> String {
         let members: String = members.lines().map(|line| format!("    {line}\n")).collect();
         format!("      {name}:\n{members}")
     };
+    let memory = if rest.remembers { MEMORY } else { "" };
+    let kinds = kind("part", part) + &kind("system", system);
     // The registry answers 424 while a part lacks its parent.
-    format!("    outcome: [{{status: 424, is: retry}}]\n    kinds:\n{}{}", kind("part", part), kind("system", system))
+    format!("{memory}    outcome: [{{status: 424, is: retry}}]\n    kinds:\n{kinds}")
 }
 
 /// The members of one kind. `more` are further members of its body.
@@ -79,9 +86,7 @@ fn record_members(rest: Rest, kind: &str, more: &str) -> String {
     } else {
         lines.push("put: {path: \"systems/{{ ID }}\"}".to_owned());
     }
-    if rest.remembers {
-        lines.push("memory: /nowhere".to_owned());
-    } else {
+    if !rest.remembers {
         lines.extend(readings(rest, kind));
     }
     if rest.batches {
@@ -135,9 +140,12 @@ pub(crate) fn record(rest: Rest, pod: &Pod) -> Option<(Uid, Json)> {
 
 /// The key of the record that the registry holds.
 pub(crate) fn key_of(rest: Rest, row: &Json) -> Uid {
+    kind_of(rest, row).key(row["key"].as_str().unwrap_or_default())
+}
+
+pub(crate) fn kind_of(rest: Rest, row: &Json) -> &'static Kind {
     let is_part = row["kind"] == "part";
-    let kind = target(rest).kinds.iter().find(|kind| (kind.name() == Some("part")) == is_part);
-    kind.unwrap().key(row["key"].as_str().unwrap_or_default())
+    target(rest).kinds.iter().find(|kind| (kind.name() == Some("part")) == is_part).unwrap()
 }
 
 /// The bodies that the registry should store, by key. The pod with the largest UID owns a shared record, because all

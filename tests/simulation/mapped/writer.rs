@@ -7,7 +7,7 @@ use pod_registrar::{
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, Projection, RecordChange, RecordName, Registry, RenderFailure,
+        Capabilities, Encoded, Kinship, Projection, RecordChange, RecordName, Registry, RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         mapped::{MappedOperation, TargetClient},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
@@ -64,8 +64,16 @@ impl Registry for Writer {
         self.client.take_moved()
     }
 
+    fn kinship(&self) -> Option<&dyn Kinship> {
+        self.client.kinship()
+    }
+
     fn removed(&self, key: &Uid) {
         self.client.removed(key);
+    }
+
+    fn may_be_removed(&self, key: &Uid) {
+        self.client.may_be_removed(key);
     }
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | before a put is sent | exists, with the change that is on its way: the registry may hold the record |
 //! | after its acknowledgement | has the fingerprint of what was acknowledged |
+//! | after a clear refusal | is as before |
 //! | before a deletion is sent | has the deletion that is on its way |
 //! | after its acknowledgement | is gone |
 //!
-//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id.
+//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id. What
+//! had no clear answer stays on its way until the registry acknowledges something.
 //!
 //! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows them
 //! as if it had read a list.
@@ -80,6 +82,10 @@ pub struct MemoryOwner {
 /// What is remembered of one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRow {
+    /// The name of its kind. None if the target has no `kinds`.
+    pub kind: Option<String>,
+    /// The key of the record that it belongs to.
+    pub parent: Option<Uid>,
     /// None if it is the key.
     pub id: Option<String>,
     /// JSON.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use super::{RoundNote, RowChange, StoredAttempt, StoredRow};
 use crate::model::{digest::Fingerprint, ids::Version, uid::Uid};
 
-const COLUMNS: &str = "key, id, remote, seen, held, fingerprint, epoch, seq, began";
+const COLUMNS: &str = "key, id, remote, seen, held, fingerprint, epoch, seq, began, kind, parent";
 
 /// All rows.
 pub(super) fn all(conn: &Connection) -> rusqlite::Result<Vec<(Uid, StoredRow)>> {
@@ -21,7 +21,15 @@ fn row(row: &Row<'_>) -> rusqlite::Result<(Uid, StoredRow)> {
     let (change, began) = (fingerprint(5)?, row.get::<_, Option<i64>>(8)?.unwrap_or_default());
     let attempt =
         version.map(|(epoch, seq)| StoredAttempt { fingerprint: change, version: Version { epoch, seq }, began });
-    let stored = StoredRow { id: row.get(1)?, remote: row.get(2)?, seen: row.get(3)?, held: fingerprint(4)?, attempt };
+    let stored = StoredRow {
+        kind: row.get(9)?,
+        parent: row.get::<_, Option<String>>(10)?.map(Uid::from),
+        id: row.get(1)?,
+        remote: row.get(2)?,
+        seen: row.get(3)?,
+        held: fingerprint(4)?,
+        attempt,
+    };
     Ok((Uid::from(row.get::<_, String>(0)?), stored))
 }
 
@@ -37,12 +45,12 @@ pub(super) fn write(conn: &Connection, rows: &[RowChange], round: Option<RoundNo
         conn.execute("UPDATE memory SET round = ?1", [ended])?;
     }
     let mut put = conn.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO records ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        "INSERT OR REPLACE INTO records ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
     ))?;
     let mut delete = conn.prepare_cached("DELETE FROM records WHERE key = ?1")?;
     for (key, row) in rows {
         let key = key.text();
-        let Some(StoredRow { id, remote, seen, held, attempt }) = row else {
+        let Some(StoredRow { kind, parent, id, remote, seen, held, attempt }) = row else {
             delete.execute([&*key])?;
             continue;
         };
@@ -51,7 +59,8 @@ pub(super) fn write(conn: &Connection, rows: &[RowChange], round: Option<RoundNo
         let version = attempt.map(|attempt| attempt.version);
         let (epoch, seq) = (version.map(|version| version.epoch), version.map(|version| version.seq));
         let began = attempt.map(|attempt| attempt.began);
-        put.execute(params![&*key, id, remote, seen, held, change, epoch, seq, began])?;
+        let parent = parent.as_ref().map(Uid::text);
+        put.execute(params![&*key, id, remote, seen, held, change, epoch, seq, began, kind, parent.as_deref()])?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use super::{Error, MemoryOwner};
 
 /// Step `i` migrates from schema version `i` to `i + 1`. Never change a released step; add one.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 /// Marks a file as a memory: "pRem".
 const APPLICATION_ID: i32 = 0x7052_656D;
 /// Where SQLite keeps that number, and what its files begin with.

@@ -133,6 +133,54 @@ async fn refused_first_put_leaves_no_row() {
 }
 
 #[tokio::test]
+async fn refused_change_leaves_what_was_acknowledged() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    let first = client(&fake, HOOK, &path, 1 << 20).await;
+    assert_eq!(write_pod(&first, 1, "web").await, DONE);
+    assert!(cause(write_pod(&first, 1, "poison").await).starts_with("rejected"));
+    assert_eq!(remembered(&first).await, known(&["01"]), "the pod may return to its former state");
+    fake.fail([Fault::Refuse(422, "no")]);
+    assert!(cause(delete_pod(&first, 1).await).starts_with("rejected"));
+    drop(first);
+    let second = client(&fake, HOOK, &path, 2 << 20).await;
+    assert_eq!(remembered(&second).await, known(&["01"]), "a restart writes nothing");
+    // A refusal says nothing about an earlier request without an answer.
+    fake.fail([Fault::Lose]);
+    assert!(write_pod(&second, 1, "other").await.is_err());
+    assert!(cause(write_pod(&second, 1, "poison").await).starts_with("rejected"));
+    let unknown = [("01".to_owned(), false)];
+    assert_eq!(remembered(&second).await, unknown);
+    drop(second);
+    let third = client(&fake, HOOK, &path, 3 << 20).await;
+    assert_eq!(remembered(&third).await, unknown);
+    assert_eq!(write_pod(&third, 1, "web").await, DONE);
+    assert_eq!(remembered(&third).await, known(&["01"]));
+}
+
+#[tokio::test]
+async fn refused_batch_leaves_what_was_acknowledged() {
+    const ITEMS: &str = "results: {items: /results, id: /id, status: /status}}]";
+    for (batch, per_item) in [(BATCH.to_owned(), false), (BATCH.replace("atomic: true}]", ITEMS), true)] {
+        let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+        fake.contents().per_item = per_item;
+        let members = format!("{HOOK}{batch}");
+        let path = folder.path().join("m.db");
+        let first = client(&fake, &members, &path, 1 << 20).await;
+        for names in [["web", "web", "web"], ["poison", "web", "poison"]] {
+            let puts = (1..).zip(names).map(|(n, name)| put(&first, &pod(n, name))).collect();
+            assert_eq!(first.write(1, puts, true).await.unwrap().len(), 3);
+        }
+        let puts = [(1, "web"), (4, "poison")].map(|(n, name)| put(&first, &pod(n, name)));
+        first.write(1, puts.into(), true).await.unwrap();
+        let ids = ["01", "02", "03"];
+        assert_eq!(remembered(&first).await, known(&ids), "{members}");
+        drop(first);
+        assert_eq!(remembered(&client(&fake, &members, &path, 2 << 20).await).await, known(&ids));
+    }
+}
+
+#[tokio::test]
 async fn assigned_ids_are_remembered() {
     const CREATE: &str = r#"
 body: {title: "{{ pod.name }}", uid: "{{ id }}", owner: "{{ mark }}"}
@@ -260,8 +308,8 @@ async fn unusable_file_is_refused_unchanged() {
         (b"targets: []\n".to_vec(), "was not written as a memory"),
         (torn, "is damaged"),
         (good[..20_000].to_vec(), "is damaged"),
-        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 1"),
-        (sql("PRAGMA user_version = 1; UPDATE records SET held = x'00'"), "is damaged"),
+        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 2"),
+        (sql("PRAGMA user_version = 2; UPDATE records SET held = x'00'"), "is damaged"),
         (sql("PRAGMA application_id = 7"), "was not written as a memory"),
     ];
     for (bytes, what) in cases {
@@ -274,6 +322,24 @@ async fn unusable_file_is_refused_unchanged() {
     assert_eq!(file(&path).open(1 << 20).await.unwrap().rows.len(), 500);
     let error = file(&folder.path().join("none/m.db")).open(1 << 20).await.unwrap_err().to_string();
     assert!(error.contains("cannot open the memory") && error.contains("a folder"), "{error}");
+}
+
+#[tokio::test]
+async fn memory_of_an_earlier_release_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.db");
+    let store = file(&path);
+    store.open(1 << 20).await.unwrap();
+    let row = StoredRow { id: Some("a".into()), held: Some(Fingerprint::default()), ..StoredRow::default() };
+    store.write(vec![(Uid::from("key"), Some(row.clone()))], None).await.unwrap();
+    drop(store);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    // As the first version had it.
+    let before =
+        "ALTER TABLE records DROP COLUMN kind; ALTER TABLE records DROP COLUMN parent; PRAGMA user_version = 1";
+    conn.execute_batch(before).unwrap();
+    drop(conn);
+    assert_eq!(file(&path).open(2 << 20).await.unwrap().rows, [(Uid::from("key"), row)]);
 }
 
 #[tokio::test]
