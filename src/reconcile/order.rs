@@ -5,6 +5,7 @@
 //! | to be put | its parent | the registry holds the parent, and no deletion of it is in flight |
 //! | to be deleted, which the registry removes with its parent | its parent, if no pod has that one | the registry does not hold the parent |
 //! | to be deleted | each child | no request about the child is in flight, and the registry does not hold it or removes it with its parent |
+//! | to be deleted | each child that moves to another parent | the registry holds the child there, or rejects it |
 
 use super::{ledger::entry::Known, outcome::OperationKind};
 
@@ -17,6 +18,8 @@ pub struct Relative {
     pub is_desired: bool,
     /// Whether the registry removes the child together with the parent.
     pub cascade: bool,
+    /// Whether the child is to be put below another parent, and was not rejected there.
+    pub is_moving: bool,
 }
 
 /// Whether a record whose parent is this one has to wait before it is put.
@@ -26,7 +29,9 @@ pub fn waits_to_put(parent: &Relative) -> bool {
 
 /// Whether a record with these relatives has to wait before it is deleted.
 pub fn waits_to_delete(parent: Option<Relative>, mut children: impl Iterator<Item = Relative>) -> bool {
-    let is_held = |child: Relative| child.in_flight.is_some() || (!child.cascade && child.known != Known::Absent);
+    let goes_with_it = |child: &Relative| child.cascade && !child.is_moving;
+    let is_held =
+        |child: Relative| child.in_flight.is_some() || (!goes_with_it(&child) && child.known != Known::Absent);
     parent.as_ref().is_some_and(goes_along) || children.any(is_held)
 }
 
@@ -45,7 +50,7 @@ mod tests {
     }
 
     fn relative(known: Known) -> Relative {
-        Relative { known, in_flight: None, is_desired: true, cascade: false }
+        Relative { known, in_flight: None, is_desired: true, cascade: false, is_moving: false }
     }
 
     #[test]
@@ -65,6 +70,7 @@ mod tests {
             assert_eq!(waits(relative(known)), expected, "{known:?}");
             let along = Relative { cascade: true, ..relative(known) };
             assert!(!waits(along), "the registry removes it");
+            assert_eq!(waits(Relative { is_moving: true, ..along }), expected, "it would be lost: {known:?}");
             assert!(waits(Relative { in_flight: Some(OperationKind::Put), ..along }), "it may arrive afterwards");
         }
         assert!(!waits_to_delete(None, std::iter::empty()));

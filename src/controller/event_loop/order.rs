@@ -123,12 +123,14 @@ impl<R: Registry> EventLoop<R> {
 }
 
 fn relative(link: Link<'_>, records: &DesiredRecords, ledger: &Ledger) -> Relative {
-    let pending = ledger.pending(link.key);
+    let attempts = ledger.pending(link.key).map(Pending::attempts);
+    let is_desired = records.contains(link.key);
     Relative {
         known: ledger.known(link.key),
-        in_flight: pending.and_then(|pending| pending.attempts().in_flight).map(|in_flight| in_flight.kind),
-        is_desired: records.contains(link.key),
+        in_flight: attempts.and_then(|attempts| attempts.in_flight).map(|in_flight| in_flight.kind),
+        is_desired,
         cascade: link.cascade,
+        is_moving: link.is_former && is_desired && attempts.is_none_or(|attempts| attempts.parked.is_none()),
     }
 }
 

@@ -274,12 +274,11 @@ async fn remembered_child_goes_along_with_absent_parent() {
     assert_eq!((removed, world.is_in_sync()), (vec!["if".to_owned(), "ip".to_owned()], true));
 }
 
-/// The child got another parent while no process ran, and the registry does not take it yet.
-async fn moved_during_downtime(cascade: bool) -> EventLoopHarness {
+/// The child got another parent while no process ran, and the registry does not take it.
+async fn moved_during_downtime(cascade: bool, verdict: Verdict) -> EventLoopHarness {
     let registry = holding(&[("old", 0), ("if", 1)]);
     remember(&registry, "if", "old", cascade);
-    let busy = Verdict::Retry { after: None, cause: "busy".into() };
-    registry.state().failing_ids.insert("if".into(), busy);
+    registry.state().failing_ids.insert("if".into(), verdict);
     let reason = if cascade { "new/1,if^new/2" } else { "new/1,if<new/2" };
     let mut world = EventLoopHarness::settled(registry, [pod_at("p", reason, 0)]).await;
     world.pass(60 * SECOND).await;
@@ -288,25 +287,40 @@ async fn moved_during_downtime(cascade: bool) -> EventLoopHarness {
 
 #[tokio::test(start_paused = true)]
 async fn remembered_parent_waits_for_moved_child() {
-    let mut world = moved_during_downtime(false).await;
-    assert!(!sent(&world.registry).contains(&"-old".to_owned()));
-    world.registry.state().failing_ids.clear();
-    world.pass(120 * SECOND).await;
-    assert_eq!(sent(&world.registry), ["+if", "-old"]);
-    assert!(world.is_in_sync());
+    for cascade in [false, true] {
+        let busy = Verdict::Retry { after: None, cause: "busy".into() };
+        let mut world = moved_during_downtime(cascade, busy).await;
+        assert!(!sent(&world.registry).contains(&"-old".to_owned()), "{cascade}");
+        world.registry.state().failing_ids.clear();
+        world.pass(120 * SECOND).await;
+        assert_eq!(sent(&world.registry), ["+if", "-old"], "{cascade}");
+        assert!(world.is_in_sync());
+    }
 }
 
-/// The registry removes the child with the parent that it had.
+/// The registry removes the child with the parent that it had, as it takes it nowhere else.
 #[tokio::test(start_paused = true)]
-async fn moved_child_is_put_after_its_removal() {
-    let mut world = moved_during_downtime(true).await;
+async fn rejected_child_goes_with_its_old_parent() {
+    let mut world = moved_during_downtime(true, Verdict::Rejected { cause: "schema".into() }).await;
     assert!(sent(&world.registry).contains(&"-old".to_owned()));
     let removed = world.registry.state().mapping.as_ref().unwrap().removed.clone();
     assert_eq!(removed, ["if"]);
     world.registry.state().failing_ids.clear();
-    world.pass(120 * SECOND).await;
+    world.pass(1_900 * SECOND).await;
     assert_eq!(sent(&world.registry), ["+if"]);
     world.assert_held(&[("if", "2"), ("new", "1")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn moved_child_is_not_removed_with_its_parent() {
+    let mut world = world("old/1,if^old/1").await;
+    world.pass(SECOND).await;
+    sent(&world.registry);
+    world.apply(pod_at("p", "new/1,if^new/2", 0)).await;
+    world.pass(SECOND).await;
+    assert_eq!(sent(&world.registry), ["+new", "+if", "-old"]);
+    assert_eq!(world.registry.state().mapping.as_ref().unwrap().removed, Vec::<String>::new());
+    assert!(world.is_in_sync());
 }
 
 /// The next leader has seen the deletion, and several lists since.
