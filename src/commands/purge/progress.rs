@@ -20,6 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Records that only refused deletions keep for this long are left.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// If the number of records stays the same for this long, the rest is left. The guard may wait for half of it before the
+/// first deletion.
+const STALLED_AFTER: Duration = Duration::from_secs(120);
 
 pub(super) struct Progress {
     pub(super) status: watch::Receiver<ControllerStatus>,
@@ -30,9 +33,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Returns when the registry holds no record of ours, or only records that it does not let be deleted.
+    /// Returns when the registry holds no record of ours, or when nothing is deleted any more.
     pub(super) async fn run(self) -> Result<(), Error> {
         let (mut approved, mut logged, mut refused_since) = (Vec::new(), Instant::now(), None);
+        let (mut least, mut advanced) = (i64::MAX, Instant::now());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let status = self.status.borrow().clone();
@@ -46,6 +50,15 @@ impl Progress {
             let counts = Counts::of(&self.metrics);
             refused_since = counts.is_refused().then(|| refused_since.unwrap_or_else(Instant::now));
             if refused_since.is_some_and(|since: Instant| since.elapsed() >= REFUSED_FOR) {
+                return Ok(());
+            }
+            if counts.all() < least {
+                (least, advanced) = (counts.all(), Instant::now());
+            } else if advanced.elapsed() >= STALLED_AFTER {
+                tracing::warn!(
+                    seconds = STALLED_AFTER.as_secs(),
+                    "no record was deleted for some time; leaving the rest"
+                );
                 return Ok(());
             }
             if logged.elapsed() >= LOG_EVERY {
@@ -94,6 +107,10 @@ impl Counts {
             }
         }
         counts
+    }
+
+    fn all(self) -> i64 {
+        self.left + self.parked + self.moving
     }
 
     /// Whether nothing is left but what the registry refuses to delete.

@@ -1,5 +1,7 @@
 //! What `purge` prints.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::{model::ids::RecordOwner, reconcile::absence::RELEASED_PER_SECOND};
@@ -31,6 +33,13 @@ impl PurgeReport {
         self.left.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// The number of records that were shown and are not there any more.
+    fn deleted(&self) -> usize {
+        let Some(left) = &self.left else { return 0 };
+        let left: HashSet<&String> = left.iter().collect();
+        self.shown.iter().filter(|id| !left.contains(id)).count()
+    }
+
     pub(super) fn lines(&self) -> Vec<String> {
         let (target, shown) = (self.target, self.shown.len());
         let RecordOwner { cluster_id, owner, .. } = &self.owner;
@@ -47,9 +56,11 @@ impl PurgeReport {
             }
             return lines;
         };
-        let mut lines = vec![format!("{target}: {} of {shown} {whose} deleted", shown.saturating_sub(left.len()))];
+        let mut lines = vec![format!("{target}: {} of {shown} {whose} deleted", self.deleted())];
         if !left.is_empty() {
-            lines.push(format!("{} are left; the log says why:", left.len()));
+            let appeared = left.len().saturating_sub(shown - self.deleted());
+            let appeared = if appeared > 0 { format!(", {appeared} of them new") } else { String::new() };
+            lines.push(format!("{} are left{appeared}; the log says why:", left.len()));
             lines.extend(list(left));
         }
         lines
@@ -60,7 +71,7 @@ impl PurgeReport {
         let left = self.left.as_ref().unwrap_or(&self.shown);
         json!({
             "target": self.target, "cluster": cluster_id, "owner": owner, "records": self.shown,
-            "deleted": self.left.as_ref().map_or(0, |left| self.shown.len().saturating_sub(left.len())), "left": left,
+            "deleted": self.deleted(), "left": left,
         })
     }
 }
@@ -71,4 +82,21 @@ fn list(ids: &[String]) -> Vec<String> {
         lines.push(format!("  and {more} more; --output json has all"));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_records_do_not_count_as_undeleted() {
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let mut report = PurgeReport::new("cmdb", &owner, ids(&["a", "b", "c"]), true);
+        report.ended(ids(&["c", "new"]));
+        let lines = report.lines();
+        assert!(lines[0].starts_with("cmdb: 2 of 3 "), "{lines:?}");
+        assert_eq!(lines[1], "2 are left, 1 of them new; the log says why:");
+        assert_eq!((report.json()["deleted"].as_u64(), report.is_done()), (Some(2), false));
+    }
 }
