@@ -10,6 +10,7 @@ mod port;
 mod postgrest;
 mod server;
 mod servicenow;
+mod stand_in;
 mod writer;
 
 use std::path::{Path, PathBuf};
