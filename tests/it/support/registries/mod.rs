@@ -26,7 +26,7 @@ pub(crate) use port::PortFake;
 pub(crate) use postgrest::PostgrestFake;
 pub(crate) use server::{Answer, HttpRegistry, RegistryCalls};
 pub(crate) use servicenow::ServiceNowFake;
-pub(crate) use writer::TargetWriter;
+pub(crate) use writer::{CLUSTER_NAME, TargetWriter};
 
 const VARIABLE: &str = "POD_REGISTRAR_TEST_REGISTRIES";
 /// The password of the account in PocketBase.
