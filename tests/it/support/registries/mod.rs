@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{child::Child, poll::notice};
 
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
-pub(crate) use dns::{DnsAnswer, resolve};
+pub(crate) use dns::{DnsAnswer, resolve, resolve_reverse};
 pub(crate) use elasticsearch::ElasticsearchFake;
 pub(crate) use port::PortFake;
 pub(crate) use postgrest::PostgrestFake;
@@ -73,9 +73,9 @@ impl BuiltRegistries {
         .await
     }
 
-    /// CoreDNS for this zone, with the keys of an etcd below `/skydns`.
-    pub(crate) async fn coredns(&self, etcd: &HttpRegistry, zone: &str) -> dns::DnsServer {
-        dns::DnsServer::start(&self.program("coredns"), zone, &etcd.url).await
+    /// CoreDNS for these zones, with the keys of an etcd below `/skydns`.
+    pub(crate) async fn coredns(&self, etcd: &HttpRegistry, zones: &[&str]) -> dns::DnsServer {
+        dns::DnsServer::start(&self.program("coredns"), zones, &etcd.url).await
     }
 
     /// A collection `systems` of json-server.
