@@ -23,6 +23,7 @@ impl PresetName {
             Self::Etcd => Some(include_str!("presets/etcd.yaml")),
             Self::Skydns => Some(include_str!("presets/skydns.yaml")),
             Self::Consul => Some(include_str!("presets/consul.yaml")),
+            Self::Netbox => Some(include_str!("presets/netbox.yaml")),
             Self::Elasticsearch => Some(include_str!("presets/elasticsearch.yaml")),
             Self::Port => Some(include_str!("presets/port.yaml")),
             Self::Postgrest => Some(include_str!("presets/postgrest.yaml")),

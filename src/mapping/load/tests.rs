@@ -1,7 +1,13 @@
 //! Files that load, and wrong files with the whole text of their errors.
 
 use super::*;
-use crate::{mapping::target::Target, model::ids::RecordOwner};
+use crate::{
+    mapping::{
+        spec::{RecordSpec, RecordsSpec},
+        target::Target,
+    },
+    model::ids::RecordOwner,
+};
 
 /// The variable that writes the expected errors again.
 const UPDATE: &str = "POD_REGISTRAR_TEST_UPDATE";
@@ -100,8 +106,10 @@ fn presets_need_only_name_and_address() {
     for preset in PresetName::NAMES {
         let target = only(&format!("targets: [{{name: a, url: http://a, preset: {preset}}}]"));
         assert_eq!(target.speaks_v1(), *preset == "v1");
-        let record = &target.spec.records.only;
-        assert_eq!(record.put.is_some() || !record.batch.is_empty(), *preset != "v1");
+        let RecordsSpec { only, kinds, .. } = &target.spec.records;
+        let mut records = kinds.iter().map(|(_, kind)| &kind.record).chain([only]);
+        let writes = |record: &RecordSpec| record.put.is_some() || record.create.is_some() || !record.batch.is_empty();
+        assert_eq!(records.any(writes), *preset != "v1");
     }
 }
 

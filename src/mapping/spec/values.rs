@@ -24,6 +24,8 @@ names! {
         Skydns = "skydns",
         /// Services in Consul's catalog.
         Consul = "consul",
+        /// Virtual machines with interfaces and addresses in NetBox.
+        Netbox = "netbox",
         /// Documents in an index of Elasticsearch or OpenSearch.
         Elasticsearch = "elasticsearch",
         /// Entities in Port.

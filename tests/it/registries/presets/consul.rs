@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{CLUSTERS, Witness, all_done, created, exercise, listed, lose_answers, object, pods, process::live};
 use crate::support::{
     Exchange,
-    registries::{BuiltRegistries, ConsulFake, FULL_TOKEN, HttpRegistry, RegistryCalls, SERVICE_TOKEN, TargetWriter},
+    registries::{BuiltRegistries, ConsulFake, FULL_TOKEN, RegistryCalls, SERVICE_TOKEN, TargetWriter},
 };
 
 struct Catalog {
@@ -71,10 +71,6 @@ impl Witness for Catalog {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
-    }
-
-    fn server(&mut self) -> Option<&mut HttpRegistry> {
-        None
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CLUSTERS, Witness, all_done, created, exercise, listed, lose_answers, object, pods, process::live};
 use crate::support::{
     Exchange,
-    registries::{ElasticsearchFake, HttpRegistry, TargetWriter},
+    registries::{ElasticsearchFake, TargetWriter},
 };
 
 fn file(url: &str) -> String {
@@ -37,10 +37,6 @@ impl Witness for ElasticsearchFake {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
-    }
-
-    fn server(&mut self) -> Option<&mut HttpRegistry> {
-        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! The preset `etcd` against etcd: terms, pages, passwords, and a store that lost everything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use pod_registrar::{
@@ -46,7 +46,7 @@ fn plain(text: &Value) -> String {
 }
 
 impl Keys {
-    async fn store(&self, key: &str, value: &Value) {
+    pub(super) async fn store(&self, key: &str, value: &Value) {
         let body = json!({"key": b64(key), "value": b64(&value.to_string())});
         assert_eq!(self.etcd.post("/v3/kv/put", &body).await.status, 200);
     }
@@ -189,42 +189,53 @@ async fn etcd_lists_more_records_than_a_page() {
     listed(&writer, &ours).await;
 }
 
+/// Makes a user who may read and write keys with these prefixes, and demands passwords.
+pub(super) async fn restrict(etcd: &HttpRegistry, prefixes: &[&str]) {
+    let grant = |prefix: &&str| {
+        // The first key that does not have the prefix.
+        let (rest, last) = prefix.split_at(prefix.len() - 1);
+        let end = format!("{rest}{}", char::from(last.as_bytes()[0] + 1));
+        let permission = json!({"permType": "READWRITE", "key": b64(prefix), "range_end": b64(&end)});
+        ("role/grant", json!({"name": "writer", "perm": permission}))
+    };
+    let mut steps = vec![
+        ("user/add", json!({"name": "root", "password": "r"})),
+        ("user/grant", json!({"user": "root", "role": "root"})),
+        ("role/add", json!({"name": "writer"})),
+    ];
+    steps.extend(prefixes.iter().map(grant));
+    steps.extend([
+        ("user/add", json!({"name": "writer", "password": "not-a-secret"})),
+        ("user/grant", json!({"user": "writer", "role": "writer"})),
+        ("enable", json!({})),
+    ]);
+    for (path, body) in steps {
+        let answer = etcd.post(&format!("/v3/auth/{path}"), &body).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+}
+
+/// The member `auth` for that user, with the password in a file of a folder.
+pub(super) fn login(folder: &Path) -> String {
+    let password = folder.join("password");
+    std::fs::write(&password, "not-a-secret").unwrap();
+    format!(
+        "auth: {{login: {{path: v3/auth/authenticate, body: {{name: writer, password: '{{{{ secret.password }}}}'}}, \
+         secrets: {{password: {}}}, token: /token, header: Authorization}}}}",
+        password.display()
+    )
+}
+
 #[tokio::test]
 async fn etcd_preset_writes_with_a_password() {
     let Some(registries) = BuiltRegistries::find() else { return };
     let etcd = registries.etcd().await;
     let ours = CLUSTERS[0];
-    let permit = |key: &str, end: &str| json!({"permType": "READWRITE", "key": b64(key), "range_end": b64(end)});
-    for (path, body) in [
-        ("user/add", json!({"name": "root", "password": "r"})),
-        ("user/grant", json!({"user": "root", "role": "root"})),
-        ("role/add", json!({"name": "writer"})),
-        (
-            "role/grant",
-            json!({"name": "writer", "perm": permit(&format!("/systems/{ours}/"), &format!("/systems/{ours}0"))}),
-        ),
-        (
-            "role/grant",
-            json!({"name": "writer", "perm": permit(&format!("/pod-registrar:{ours}:"), &format!("/pod-registrar:{ours};"))}),
-        ),
-        ("user/add", json!({"name": "writer", "password": "not-a-secret"})),
-        ("user/grant", json!({"user": "writer", "role": "writer"})),
-        ("enable", json!({})),
-    ] {
-        let answer = etcd.post(&format!("/v3/auth/{path}"), &body).await;
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-    }
+    restrict(&etcd, &[&format!("/systems/{ours}/"), &format!("/pod-registrar:{ours}:")]).await;
     let anonymous = TargetWriter::new(&file(&etcd.url), CLUSTERS[0]).begin(1).await;
     assert!(matches!(anonymous, Err(Failure::Unauthorized { status: 400, .. })), "{anonymous:?}");
     let folder = tempfile::tempdir().unwrap();
-    let password = folder.path().join("password");
-    std::fs::write(&password, "not-a-secret").unwrap();
-    let login = format!(
-        "{{path: v3/auth/authenticate, body: {{name: writer, password: '{{{{ secret.password }}}}'}}, \
-         secrets: {{password: {}}}, token: /token, header: Authorization}}",
-        password.display()
-    );
-    let file = format!("targets:\n  - {{name: etcd, preset: etcd, url: {}/, auth: {{login: {login}}}}}\n", etcd.url);
+    let file = format!("targets:\n  - {{name: etcd, preset: etcd, url: {}/, {}}}\n", etcd.url, login(folder.path()));
     let writer = TargetWriter::new(&file, CLUSTERS[0]);
     writer.begin(1).await.unwrap();
     let ours = pods(&writer, 1..3);

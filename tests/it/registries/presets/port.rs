@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods, process::live};
 use crate::support::{
     Exchange,
-    registries::{HttpRegistry, PortFake, TargetWriter},
+    registries::{PortFake, TargetWriter},
 };
 
 /// A file for this address, with the client's credentials in files of a folder.
@@ -56,10 +56,6 @@ impl Witness for PortFake {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
-    }
-
-    fn server(&mut self) -> Option<&mut HttpRegistry> {
-        None
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods, process::live};
 use crate::support::{
     Exchange,
-    registries::{HttpRegistry, PostgrestFake, TargetWriter},
+    registries::{PostgrestFake, TargetWriter},
 };
 
 fn file(url: &str) -> String {
@@ -35,10 +35,6 @@ impl Witness for PostgrestFake {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
-    }
-
-    fn server(&mut self) -> Option<&mut HttpRegistry> {
-        None
     }
 }
 

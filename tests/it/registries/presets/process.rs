@@ -4,20 +4,25 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use pod_registrar::{
     demo::{api::ApiOptions, pod::pod},
-    model::pod::Pod,
+    model::{digest::Fingerprint, pod::Pod},
 };
 
 use super::{CLUSTERS, Witness};
 use crate::{
     process::world::{Kube, name, write_kubeconfig},
     support::{
-        Controller, Exchange, Fault, Faults, FaultyProxy, Proxy, apiserver::Server, eventually,
-        registries::TargetWriter, until,
+        Controller, Exchange, Fault, Faults, FaultyProxy, Proxy,
+        apiserver::Server,
+        eventually,
+        registries::{CLUSTER_NAME, TargetWriter},
+        until,
     },
 };
 
 /// Two intervals and the retries between them take less than [`WITHIN`].
 const RESYNC: [&str; 2] = ["--resync-interval", "3s"];
+/// The name that the readers use.
+const NAMED: [&str; 2] = ["--cluster-name", CLUSTER_NAME];
 pub(super) const WITHIN: Duration = Duration::from_secs(60);
 /// The least number of answers that a fault has to lose, and of requests that a registry that is down has to miss.
 const HITS: u64 = 3;
@@ -49,8 +54,9 @@ impl<W: Witness> Scene<'_, W> {
     /// Waits until the registry equals the cluster.
     pub(super) async fn equal(&self, when: &str) {
         eventually(&format!("the registry equals the cluster {when}"), WITHIN, async || {
-            let (wanted, listed) = (self.reader.desired(&self.pods()), self.reader.inventory().await);
-            let listed = listed.map_err(|error| error.to_string())?;
+            // The list shows what the registry assigned, which some records need.
+            let listed = self.reader.inventory().await.map_err(|error| error.to_string())?;
+            let wanted = self.reader.desired(&self.pods());
             let lacks = wanted.keys().filter(|key| !listed.contains_key(*key)).count();
             let excess = listed.keys().filter(|key| !wanted.contains_key(*key)).count();
             let differ = listed.iter().filter(|(key, print)| wanted.get(*key).is_some_and(|w| w != *print)).count();
@@ -120,7 +126,7 @@ pub(super) async fn live(
     let proxy = Proxy::start(url).await;
     let faults = FaultyProxy::start(proxy.url.strip_prefix("http://").unwrap().to_owned()).await;
     let path = targets(kube.folder.path(), &file(&format!("http://{}", faults.address)));
-    let start = |more: &[&str]| Controller::start_with_targets(&kube.kubeconfig, &path, more);
+    let start = |more: &[&str]| Controller::start_with_targets(&kube.kubeconfig, &path, &[&NAMED[..], more].concat());
     let reader = || TargetWriter::new(&file(url), CLUSTERS[0]);
     let written = |mark: usize| -> Vec<String> {
         let seen = proxy.seen_since(mark);
@@ -128,6 +134,7 @@ pub(super) async fn live(
         seen.iter().filter(|exchange| writes(exchange)).map(text).collect()
     };
     let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    scene.reader.begin_if_records_need_it().await.unwrap();
     let target = scene.reader.name().to_owned();
 
     // Registered, changed and deleted.
@@ -183,8 +190,8 @@ pub(super) async fn live(
     scene.equal("after edits by hand").await;
     neighbour.equal().await;
     assert_eq!(witness.records().await[&foreign], theirs, "untouched");
-    let ours = scene.pods().len();
-    assert_eq!(witness.records().await.len(), ours + neighbour.pods + 1);
+    let ours = scene.reader.desired(&scene.pods()).len();
+    assert_eq!(witness.records().await.len(), ours + neighbour.desired().len() + 1);
     drop(scene);
 
     // The registry is restarted, and pods change in the meantime.
@@ -201,6 +208,7 @@ pub(super) async fn live(
             .await;
     }
     let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    scene.reader.begin_if_records_need_it().await.unwrap();
     scene.equal("after a restart of the registry").await;
     neighbour.equal().await;
     synced(&mut controller, &target).await;
@@ -213,7 +221,6 @@ struct Neighbour {
     reader: TargetWriter,
     kube: Kube,
     controller: Controller,
-    pods: usize,
 }
 
 impl Neighbour {
@@ -225,18 +232,22 @@ impl Neighbour {
         let kube = Kube { api, kubeconfig, folder };
         create(&kube, 100..107);
         let path = targets(kube.folder.path(), &file(url));
-        let controller = Controller::start_with_targets(&kube.kubeconfig, &path, &RESYNC);
-        let neighbour = Self { reader: TargetWriter::new(&file(url), CLUSTERS[1]), kube, controller, pods: 7 };
+        let controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[NAMED, RESYNC].concat());
+        let neighbour = Self { reader: TargetWriter::new(&file(url), CLUSTERS[1]), kube, controller };
+        neighbour.reader.begin_if_records_need_it().await.unwrap();
         neighbour.equal().await;
         neighbour
     }
 
-    async fn equal(&self) {
+    fn desired(&self) -> BTreeMap<String, Fingerprint> {
         let pod = |name: String| self.kube.api.pod("default", name.strip_prefix("default/").unwrap()).unwrap();
         let pods: Vec<Pod> = self.kube.api.uids().into_keys().map(|name| self.reader.pod(pod(name))).collect();
-        let wanted: BTreeMap<_, _> = self.reader.desired(&pods);
+        self.reader.desired(&pods)
+    }
+
+    async fn equal(&self) {
         eventually("the other cluster is registered", WITHIN, async || match self.reader.inventory().await {
-            Ok(listed) if listed == wanted => Ok(()),
+            Ok(listed) if listed == self.desired() => Ok(()),
             other => Err(format!("{other:?}")),
         })
         .await;

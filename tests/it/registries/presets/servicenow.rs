@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CLUSTERS, Witness, created, exercise, listed, lose_answers, object, pods, process::live};
 use crate::support::{
     Exchange,
-    registries::{HttpRegistry, ServiceNowFake, TargetWriter},
+    registries::{ServiceNowFake, TargetWriter},
 };
 
 /// A file for this address, with the client's secret in a file of a folder.
@@ -48,10 +48,6 @@ impl Witness for ServiceNowFake {
 
     fn id(&self, pod: &Pod) -> String {
         pod.uid.to_string()
-    }
-
-    fn server(&mut self) -> Option<&mut HttpRegistry> {
-        None
     }
 }
 

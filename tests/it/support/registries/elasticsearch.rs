@@ -17,7 +17,8 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+
+use super::stand_in::StandIn;
 
 /// The interval between refreshes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ struct Document {
 }
 
 #[derive(Default)]
-struct Index {
+pub(crate) struct Index {
     exists: bool,
     documents: BTreeMap<String, Document>,
     /// What searches show.
@@ -43,45 +44,29 @@ struct Index {
     failing_searches: usize,
 }
 
-/// An index in memory, served by the test itself. It stops when this is dropped.
-pub(crate) struct ElasticsearchFake {
-    pub(crate) url: String,
-    index: Arc<Mutex<Index>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
+pub(crate) type ElasticsearchFake = StandIn<Index>;
 
 impl ElasticsearchFake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let index = Arc::<Mutex<Index>>::default();
-        let router = Router::new().fallback(answer).with_state(index.clone());
-        let task = tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, index, task }
+        Self::serve(Router::new().fallback(answer)).await
     }
 
     pub(crate) fn documents(&self) -> BTreeMap<String, Value> {
-        let index = self.index.lock();
+        let index = self.state();
         let living = index.documents.iter().filter(|(_, document)| !document.is_deleted);
         living.map(|(id, document)| (id.clone(), document.source.clone())).collect()
     }
 
     /// Lets a person write a document, or delete it, and wait for the refresh.
     pub(crate) fn by_hand(&self, id: &str, source: Option<Value>) {
-        let mut index = self.index.lock();
+        let mut index = self.state();
         index.write(id, source, &Parameters::new());
         index.refresh();
     }
 
     /// A shard fails in this number of searches.
     pub(crate) fn fail_searches(&self, count: usize) {
-        self.index.lock().failing_searches = count;
-    }
-}
-
-impl Drop for ElasticsearchFake {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.state().failing_searches = count;
     }
 }
 

@@ -6,10 +6,12 @@
 mod consul;
 mod dns;
 mod elasticsearch;
+mod netbox;
 mod port;
 mod postgrest;
 mod server;
 mod servicenow;
+mod stand_in;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -19,13 +21,14 @@ use serde_json::json;
 use super::{child::Child, poll::notice};
 
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
-pub(crate) use dns::{DnsAnswer, resolve};
+pub(crate) use dns::{DnsAnswer, resolve, resolve_reverse};
 pub(crate) use elasticsearch::ElasticsearchFake;
+pub(crate) use netbox::{NetBoxFake, READ_TOKEN, WRITE_TOKEN};
 pub(crate) use port::PortFake;
 pub(crate) use postgrest::PostgrestFake;
 pub(crate) use server::{Answer, HttpRegistry, RegistryCalls};
 pub(crate) use servicenow::ServiceNowFake;
-pub(crate) use writer::TargetWriter;
+pub(crate) use writer::{CLUSTER_NAME, TargetWriter};
 
 const VARIABLE: &str = "POD_REGISTRAR_TEST_REGISTRIES";
 /// The password of the account in PocketBase.
@@ -72,9 +75,9 @@ impl BuiltRegistries {
         .await
     }
 
-    /// CoreDNS for this zone, with the keys of an etcd below `/skydns`.
-    pub(crate) async fn coredns(&self, etcd: &HttpRegistry, zone: &str) -> dns::DnsServer {
-        dns::DnsServer::start(&self.program("coredns"), zone, &etcd.url).await
+    /// CoreDNS for these zones, with the keys of an etcd below `/skydns`.
+    pub(crate) async fn coredns(&self, etcd: &HttpRegistry, zones: &[&str]) -> dns::DnsServer {
+        dns::DnsServer::start(&self.program("coredns"), zones, &etcd.url).await
     }
 
     /// A collection `systems` of json-server.

@@ -12,7 +12,8 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+
+use super::stand_in::StandIn;
 
 /// The most entities of a bulk request.
 const BULK_MAX: usize = 20;
@@ -23,41 +24,25 @@ const TOKEN: &str = "a-token-for-three-hours";
 type Reply = (StatusCode, Json<Value>);
 
 #[derive(Default)]
-struct Portal {
+pub(crate) struct Portal {
     has_blueprint: bool,
     entities: BTreeMap<String, Value>,
 }
 
-/// A portal in memory, served by the test itself. It stops when this is dropped.
-pub(crate) struct PortFake {
-    pub(crate) url: String,
-    portal: Arc<Mutex<Portal>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
+pub(crate) type PortFake = StandIn<Portal>;
 
 impl PortFake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let portal = Arc::<Mutex<Portal>>::default();
-        let router = Router::new().fallback(answer).with_state(portal.clone());
-        let task = tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, portal, task }
+        Self::serve(Router::new().fallback(answer)).await
     }
 
     pub(crate) fn entities(&self) -> BTreeMap<String, Value> {
-        self.portal.lock().entities.clone()
+        self.state().entities.clone()
     }
 
     /// Lets a person change the entities.
     pub(crate) fn by_hand(&self, change: impl FnOnce(&mut BTreeMap<String, Value>)) {
-        change(&mut self.portal.lock().entities);
-    }
-}
-
-impl Drop for PortFake {
-    fn drop(&mut self) {
-        self.task.abort();
+        change(&mut self.state().entities);
     }
 }
 

@@ -12,7 +12,8 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+
+use super::stand_in::StandIn;
 
 /// The setting `db-max-rows`.
 const ROWS_MAX: usize = 7;
@@ -21,36 +22,20 @@ const COLUMNS: [&str; 8] = ["id", "namespace", "name", "state", "node", "address
 type Rows = BTreeMap<String, Value>;
 type Reply = (StatusCode, Json<Value>);
 
-/// A table in memory, served by the test itself. It stops when this is dropped.
-pub(crate) struct PostgrestFake {
-    pub(crate) url: String,
-    rows: Arc<Mutex<Rows>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
+pub(crate) type PostgrestFake = StandIn<Rows>;
 
 impl PostgrestFake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let rows = Arc::<Mutex<Rows>>::default();
-        let router = Router::new().route("/systems", axum::routing::any(answer)).with_state(rows.clone());
-        let task = tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, rows, task }
+        Self::serve(Router::new().route("/systems", axum::routing::any(answer))).await
     }
 
     pub(crate) fn rows(&self) -> Rows {
-        self.rows.lock().clone()
+        self.state().clone()
     }
 
     /// Lets a person change the table.
     pub(crate) fn by_hand(&self, change: impl FnOnce(&mut Rows)) {
-        change(&mut self.rows.lock());
-    }
-}
-
-impl Drop for PostgrestFake {
-    fn drop(&mut self) {
-        self.task.abort();
+        change(&mut self.state());
     }
 }
 

@@ -13,7 +13,8 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+
+use super::stand_in::StandIn;
 
 const SOURCE: &str = "PodRegistrar";
 const RETIRED: &str = "7";
@@ -22,7 +23,7 @@ const TOKEN: &str = "a-token-for-half-an-hour";
 type Reply = (StatusCode, Json<Value>);
 
 #[derive(Default)]
-struct Table {
+pub(crate) struct Table {
     /// By `sys_id`.
     rows: BTreeMap<String, Value>,
     last: u64,
@@ -30,56 +31,40 @@ struct Table {
     incomplete: usize,
 }
 
-/// A table in memory, served by the test itself. It stops when this is dropped.
-pub(crate) struct ServiceNowFake {
-    pub(crate) url: String,
-    table: Arc<Mutex<Table>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
+pub(crate) type ServiceNowFake = StandIn<Table>;
 
 impl ServiceNowFake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let table = Arc::<Mutex<Table>>::default();
         let router = Router::new()
             .route("/oauth_token.do", post(token))
             .route("/api/now/identifyreconcile", post(reconcile))
-            .route("/api/now/table/cmdb_ci_kubernetes_pod", get(list))
-            .with_state(table.clone());
-        let task = tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, table, task }
+            .route("/api/now/table/cmdb_ci_kubernetes_pod", get(list));
+        Self::serve(router).await
     }
 
     /// The items that are not retired, by their correlation ids.
     pub(crate) fn items(&self) -> BTreeMap<String, Value> {
-        let table = self.table.lock();
+        let table = self.state();
         let living = table.rows.values().filter(|row| row["install_status"] != RETIRED);
         living.map(|row| (row["correlation_id"].as_str().unwrap().to_owned(), row.clone())).collect()
     }
 
     /// All items, the retired ones too.
     pub(crate) fn rows(&self) -> usize {
-        self.table.lock().rows.len()
+        self.state().rows.len()
     }
 
     pub(crate) fn incomplete(&self) -> usize {
-        self.table.lock().incomplete
+        self.state().incomplete
     }
 
     /// Lets a person write values into an item, or make one.
     pub(crate) fn by_hand(&self, id: &str, values: &Value) {
-        self.table.lock().write(id, values);
+        self.state().write(id, values);
     }
 
     pub(crate) fn remove(&self, id: &str) {
-        self.table.lock().rows.retain(|_, row| row["correlation_id"] != id);
-    }
-}
-
-impl Drop for ServiceNowFake {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.state().rows.retain(|_, row| row["correlation_id"] != id);
     }
 }
 

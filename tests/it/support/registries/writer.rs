@@ -20,7 +20,7 @@ use pod_registrar::{
         outcome::{Failure, Verdict},
     },
     registry::{
-        Encoded, Projection, RecordChange, Registry as _,
+        DesiredState, Encoded, Projection, RecordChange, Registry as _,
         mapped::{
             MappedOperation, TargetClient,
             recorder::{Exchange, ExchangeLog},
@@ -30,6 +30,8 @@ use pod_registrar::{
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The name of the cluster of each writer.
+pub(crate) const CLUSTER_NAME: &str = "prod";
 /// Seconds since 1970.
 const FIRST_EPOCH: u64 = 1_795_428_000;
 
@@ -49,7 +51,7 @@ impl TargetWriter {
         let loaded = load("targets.yaml", file).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let spec = &loaded.targets[0].spec;
         let owner =
-            RecordOwner { cluster_id: cluster.into(), cluster_name: "prod".into(), owner: DEFAULT_OWNER.into() };
+            RecordOwner { cluster_id: cluster.into(), cluster_name: CLUSTER_NAME.into(), owner: DEFAULT_OWNER.into() };
         let target = Target::compile(spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
             Some(AuthSpec::Login(login)) => {
@@ -91,20 +93,52 @@ impl TargetWriter {
         desired(object, &rule).expect("a complete pod")
     }
 
-    /// The key and the fingerprint of a pod's record.
+    /// The same, if records cannot be made before it is done.
+    pub(crate) async fn begin_if_records_need_it(&self) -> Result<(), Failure> {
+        if self.client.target().needs_prepared() { self.begin(1).await } else { Ok(()) }
+    }
+
+    /// The key and the fingerprint of a pod's only record.
     pub(crate) fn record(&self, pod: &Pod) -> (Uid, Fingerprint) {
-        match self.client.project(pod) {
-            Projection::Record { key, fingerprint } => (key, fingerprint),
+        let [record] = self.records(pod).try_into().expect("one record");
+        record
+    }
+
+    /// The keys and fingerprints of a pod's records, each behind the one that it belongs to. Those that wait for what the
+    /// registry assigns are left out: they stand at the end.
+    pub(crate) fn records(&self, pod: &Pod) -> Vec<(Uid, Fingerprint)> {
+        let records = match self.client.project(pod) {
+            Projection::Record { key, fingerprint } => return vec![(key, fingerprint)],
+            Projection::Records(records) => records,
             other => panic!("{}: {other:?}", pod.name),
-        }
+        };
+        let made = records.into_iter().filter_map(|record| match record.state {
+            DesiredState::Made(fingerprint) => Some((record.key, fingerprint)),
+            DesiredState::Waits => None,
+            DesiredState::Failed { cause } => panic!("{}: {cause}", pod.name),
+        });
+        made.collect()
     }
 
     pub(crate) fn selects(&self, pod: &Pod) -> bool {
         !matches!(self.client.project(pod), Projection::NotSelected(_))
     }
 
+    /// Puts all records of a pod, one after the other. Returns the first verdict that is not done.
     pub(crate) async fn put(&self, pod: &Pod) -> Result<Verdict, Failure> {
-        let put = self.encode_put(pod);
+        let mut written = 0;
+        // What the registry assigns to one record is needed for the next.
+        while let Some((key, _)) = self.records(pod).get(written) {
+            match self.put_record(pod, key).await? {
+                Verdict::Done => written += 1,
+                other => return Ok(other),
+            }
+        }
+        Ok(Verdict::Done)
+    }
+
+    pub(crate) async fn put_record(&self, pod: &Pod, key: &Uid) -> Result<Verdict, Failure> {
+        let put = self.encode_put(pod, key);
         self.client.write(1, vec![put], false).await.map(|mut verdicts| verdicts.remove(0))
     }
 
@@ -113,26 +147,40 @@ impl TargetWriter {
         self.client.write(1, vec![deletion], false).await.map(|mut verdicts| verdicts.remove(0))
     }
 
+    /// Deletes all records of a pod, those that belong to others first. Returns the first verdict that is not done.
+    pub(crate) async fn remove(&self, pod: &Pod) -> Result<Verdict, Failure> {
+        for (key, _) in self.records(pod).iter().rev() {
+            match self.delete(key).await? {
+                Verdict::Done => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Verdict::Done)
+    }
+
     /// Puts pods, and then deletes keys, in batches if the target has them.
     pub(crate) async fn apply(&self, pods: &[Pod], deletions: &[Uid]) -> Result<Vec<Verdict>, Failure> {
-        let operations = pods.iter().map(|pod| self.encode_put(pod));
-        let operations: Vec<_> = operations.chain(deletions.iter().map(|key| self.encode_deletion(key))).collect();
         let batched = self.client.capabilities().await?.features.batches;
         if batched {
-            return self.client.write(1, operations, true).await;
+            let operations = pods.iter().map(|pod| self.encode_put(pod, &self.record(pod).0));
+            let operations = operations.chain(deletions.iter().map(|key| self.encode_deletion(key)));
+            return self.client.write(1, operations.collect(), true).await;
         }
         let mut verdicts = Vec::new();
-        for operation in operations {
-            verdicts.extend(self.client.write(1, vec![operation], false).await?);
+        for pod in pods {
+            verdicts.push(self.put(pod).await?);
+        }
+        for key in deletions {
+            verdicts.push(self.delete(key).await?);
         }
         Ok(verdicts)
     }
 
-    fn encode_put(&self, pod: &Pod) -> Encoded<MappedOperation> {
-        let (key, fingerprint) = self.record(pod);
+    fn encode_put(&self, pod: &Pod, key: &Uid) -> Encoded<MappedOperation> {
+        let records = self.records(pod);
         let change = RecordChange::Put(pod, pod.content.as_ref().expect("a readable pod"));
-        let encoded = self.client.encode(&key, self.version(), change).expect("a record");
-        assert_eq!(encoded.fingerprint, Some(fingerprint));
+        let encoded = self.client.encode(key, self.version(), change).expect("a record");
+        assert!(records.contains(&(key.clone(), encoded.fingerprint.expect("a put"))));
         encoded
     }
 
@@ -163,8 +211,7 @@ impl TargetWriter {
 
     /// What the inventory should be if these are the pods.
     pub(crate) fn desired(&self, pods: &[Pod]) -> BTreeMap<String, Fingerprint> {
-        let record = |pod| self.record(pod);
-        pods.iter().map(record).map(|(key, fingerprint)| (key.to_string(), fingerprint)).collect()
+        pods.iter().flat_map(|pod| self.records(pod)).map(|(key, print)| (key.to_string(), print)).collect()
     }
 
     /// The last exchanges with the registry.

@@ -16,9 +16,8 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::task::JoinHandle;
 
-use super::BuiltRegistries;
+use super::{BuiltRegistries, stand_in::StandIn};
 use crate::support::child::Child;
 use catalog::{Catalog, Refusal, Rights};
 
@@ -30,26 +29,16 @@ pub(crate) const SERVICE_TOKEN: &str = "services";
 /// The default limit of Consul for the body of a transaction.
 const BODY_BYTES: usize = 512 << 10;
 
-/// A catalog in memory, served by the test itself. It stops when this is dropped.
-pub(crate) struct ConsulFake {
-    pub(crate) url: String,
-    catalog: Arc<Mutex<Catalog>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
+pub(crate) type ConsulFake = StandIn<Catalog>;
 
 impl ConsulFake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let catalog = Arc::<Mutex<Catalog>>::default();
-        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&catalog));
-        let task = tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, catalog, task }
+        Self::serve(axum::Router::new().fallback(answer)).await
     }
 
     /// The service instances of a node.
     pub(crate) fn services(&self, node: &str) -> Vec<Value> {
-        self.catalog.lock().services(node)
+        self.state().services(node)
     }
 }
 
@@ -60,12 +49,6 @@ impl BuiltRegistries {
         let mut client = Child::start_other(&self.program("consul-client"), arguments, &environment);
         let code = client.code().await;
         (code, [client.stdout(), client.stderr()].concat())
-    }
-}
-
-impl Drop for ConsulFake {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
