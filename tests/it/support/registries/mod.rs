@@ -6,6 +6,7 @@
 mod consul;
 mod dns;
 mod elasticsearch;
+mod nautobot;
 mod port;
 mod postgrest;
 mod server;
@@ -21,6 +22,7 @@ use super::{child::Child, poll::notice};
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
 pub(crate) use dns::{DnsAnswer, resolve};
 pub(crate) use elasticsearch::ElasticsearchFake;
+pub(crate) use nautobot::{READER_TOKEN, WRITER_TOKEN};
 pub(crate) use port::PortFake;
 pub(crate) use postgrest::PostgrestFake;
 pub(crate) use server::{Answer, HttpRegistry, RegistryCalls};
