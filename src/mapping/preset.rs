@@ -24,6 +24,7 @@ impl PresetName {
             Self::Skydns => Some(include_str!("presets/skydns.yaml")),
             Self::Consul => Some(include_str!("presets/consul.yaml")),
             Self::Elasticsearch => Some(include_str!("presets/elasticsearch.yaml")),
+            Self::Nautobot => Some(include_str!("presets/nautobot.yaml")),
             Self::Port => Some(include_str!("presets/port.yaml")),
             Self::Postgrest => Some(include_str!("presets/postgrest.yaml")),
             Self::Servicenow => Some(include_str!("presets/servicenow.yaml")),

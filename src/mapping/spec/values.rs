@@ -26,6 +26,8 @@ names! {
         Consul = "consul",
         /// Documents in an index of Elasticsearch or OpenSearch.
         Elasticsearch = "elasticsearch",
+        /// Virtual machines in Nautobot.
+        Nautobot = "nautobot",
         /// Entities in Port.
         Port = "port",
         /// Rows of a table that PostgREST serves.

@@ -6,6 +6,7 @@ mod elasticsearch;
 mod etcd;
 mod json_server;
 mod messages;
+mod nautobot;
 mod pocketbase;
 mod port;
 mod postgrest;
@@ -41,6 +42,8 @@ trait Witness {
     async fn add_foreign(&self, mark: &str) -> String;
     /// The id of the record of a pod of the first cluster.
     fn id(&self, pod: &Pod) -> String;
+    /// Tells a reader what records refer to. Needed if `body` uses `prepared`.
+    async fn introduce(&self, _reader: &TargetWriter) {}
     /// The server, if it can be restarted.
     fn server(&mut self) -> Option<&mut HttpRegistry>;
 }

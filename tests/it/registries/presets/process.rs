@@ -128,6 +128,7 @@ pub(super) async fn live(
         seen.iter().filter(|exchange| writes(exchange)).map(text).collect()
     };
     let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    witness.introduce(&scene.reader).await;
     let target = scene.reader.name().to_owned();
 
     // Registered, changed and deleted.
@@ -175,7 +176,7 @@ pub(super) async fn live(
     // A person edits and removes records, and adds one with another mark. Another cluster writes to the same registry.
     let foreign = witness.add_foreign("pod-registrar:other:default").await;
     let theirs = witness.records().await[&foreign].clone();
-    let neighbour = Neighbour::start(url, &file).await;
+    let neighbour = Neighbour::start(url, &file, &witness).await;
     let mut controller = start(&RESYNC);
     synced(&mut controller, &target).await;
     witness.edit(&scene.id(30)).await;
@@ -201,6 +202,7 @@ pub(super) async fn live(
             .await;
     }
     let scene = Scene { kube: &kube, witness: &witness, reader: reader() };
+    witness.introduce(&scene.reader).await;
     scene.equal("after a restart of the registry").await;
     neighbour.equal().await;
     synced(&mut controller, &target).await;
@@ -217,7 +219,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    async fn start(url: &str, file: &impl Fn(&str) -> String) -> Self {
+    async fn start(url: &str, file: &impl Fn(&str) -> String, witness: &impl Witness) -> Self {
         let api = Server::start(ApiOptions::default()).await.unwrap();
         api.set_cluster_uid(CLUSTERS[1]);
         let folder = tempfile::tempdir().unwrap();
@@ -227,6 +229,7 @@ impl Neighbour {
         let path = targets(kube.folder.path(), &file(url));
         let controller = Controller::start_with_targets(&kube.kubeconfig, &path, &RESYNC);
         let neighbour = Self { reader: TargetWriter::new(&file(url), CLUSTERS[1]), kube, controller, pods: 7 };
+        witness.introduce(&neighbour.reader).await;
         neighbour.equal().await;
         neighbour
     }

@@ -49,7 +49,7 @@ impl TargetWriter {
         let loaded = load("targets.yaml", file).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let spec = &loaded.targets[0].spec;
         let owner =
-            RecordOwner { cluster_id: cluster.into(), cluster_name: "prod".into(), owner: DEFAULT_OWNER.into() };
+            RecordOwner { cluster_id: cluster.into(), cluster_name: cluster.into(), owner: DEFAULT_OWNER.into() };
         let target = Target::compile(spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let login = match &spec.connection.auth {
             Some(AuthSpec::Login(login)) => {
