@@ -25,6 +25,7 @@ impl PresetName {
             Self::Consul => Some(include_str!("presets/consul.yaml")),
             Self::Netbox => Some(include_str!("presets/netbox.yaml")),
             Self::Elasticsearch => Some(include_str!("presets/elasticsearch.yaml")),
+            Self::Nautobot => Some(include_str!("presets/nautobot.yaml")),
             Self::Port => Some(include_str!("presets/port.yaml")),
             Self::Postgrest => Some(include_str!("presets/postgrest.yaml")),
             Self::Servicenow => Some(include_str!("presets/servicenow.yaml")),

@@ -28,6 +28,8 @@ names! {
         Netbox = "netbox",
         /// Documents in an index of Elasticsearch or OpenSearch.
         Elasticsearch = "elasticsearch",
+        /// Virtual machines in Nautobot.
+        Nautobot = "nautobot",
         /// Entities in Port.
         Port = "port",
         /// Rows of a table that PostgREST serves.

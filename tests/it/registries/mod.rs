@@ -7,6 +7,7 @@
 mod consul;
 mod etcd;
 mod json_server;
+mod nautobot;
 mod pocketbase;
 mod presets;
 mod skydns;

@@ -6,6 +6,7 @@ mod elasticsearch;
 mod etcd;
 mod json_server;
 mod messages;
+mod nautobot;
 mod netbox;
 mod pocketbase;
 mod port;

@@ -6,6 +6,7 @@
 mod consul;
 mod dns;
 mod elasticsearch;
+mod nautobot;
 mod netbox;
 mod port;
 mod postgrest;
@@ -23,6 +24,7 @@ use super::{child::Child, poll::notice};
 pub(crate) use consul::{ConsulFake, FULL_TOKEN, SERVICE_TOKEN};
 pub(crate) use dns::{DnsAnswer, resolve, resolve_reverse};
 pub(crate) use elasticsearch::ElasticsearchFake;
+pub(crate) use nautobot::{READER_TOKEN, WRITER_TOKEN};
 pub(crate) use netbox::{NetBoxFake, READ_TOKEN, WRITE_TOKEN};
 pub(crate) use port::PortFake;
 pub(crate) use postgrest::PostgrestFake;

@@ -1,6 +1,6 @@
 //! A registry as a child process, and plain HTTP requests to it.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, time::Duration};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -102,6 +102,8 @@ pub(crate) struct HttpRegistry {
     calls: RegistryCalls,
     port: u16,
     path: String,
+    /// How long its start may take.
+    within: Duration,
     launch: Launch,
     // Dropped before the folder of its data.
     child: Child,
@@ -119,7 +121,7 @@ impl HttpRegistry {
         self.child.kill();
         during().await;
         self.child = (self.launch)(self.port, &self.data());
-        let is_up = is_up(&mut self.child, &self.calls, &self.path).await;
+        let is_up = is_up(&mut self.child, &self.calls, &self.path, self.within).await;
         assert!(is_up, "the registry does not start again: {:?}", self.child.stderr());
     }
 }
@@ -143,8 +145,8 @@ pub(super) fn free_port() -> u16 {
 }
 
 /// Waits until the path answers with 200. Returns false if the server ends.
-async fn is_up(child: &mut Child, calls: &RegistryCalls, path: &str) -> bool {
-    eventually("a registry that answers", SOON, async || {
+async fn is_up(child: &mut Child, calls: &RegistryCalls, path: &str, within: Duration) -> bool {
+    eventually("a registry that answers", within, async || {
         if !child.is_running() {
             return Ok(false);
         }
@@ -158,14 +160,24 @@ async fn is_up(child: &mut Child, calls: &RegistryCalls, path: &str) -> bool {
 
 /// Starts a server with a free port and an empty folder, and waits until the path answers with 200.
 pub(super) async fn start(path: &str, launch: impl Fn(u16, &str) -> Child + Send + Sync + 'static) -> HttpRegistry {
+    start_within(SOON, path, launch).await
+}
+
+/// The same, for a server that starts slowly.
+pub(super) async fn start_within(
+    within: Duration,
+    path: &str,
+    launch: impl Fn(u16, &str) -> Child + Send + Sync + 'static,
+) -> HttpRegistry {
     for _ in 0..ATTEMPTS {
         let data = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
         let mut child = launch(port, data.path().to_str().expect("a path of plain characters"));
         let calls = RegistryCalls::new(&url);
-        if is_up(&mut child, &calls, path).await {
-            return HttpRegistry { url, calls, port, path: path.to_owned(), launch: Box::new(launch), child, data };
+        if is_up(&mut child, &calls, path, within).await {
+            let (path, launch) = (path.to_owned(), Box::new(launch));
+            return HttpRegistry { url, calls, port, path, within, launch, child, data };
         }
     }
     panic!("a registry ended {ATTEMPTS} times before it answered at {path}");
