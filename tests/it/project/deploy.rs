@@ -151,7 +151,7 @@ fn shipped_lease_is_empty_and_matches_the_settings() {
     assert_eq!(values(&setting, "POD_REGISTRAR_LEASE"), ["pod-registrar/pod-registrar"]);
     assert_eq!(values(&text("deploy/kustomization.yaml"), "namespace"), ["pod-registrar"]);
     let listed = text("deploy/kustomization.yaml");
-    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml"] {
+    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml", "service.yaml"] {
         assert!(listed.contains(&format!("  - {file}\n")), "{file}");
     }
 }
@@ -161,6 +161,7 @@ fn ports_match_the_programs_defaults() {
     let (admin, registry) = default_ports();
     assert_eq!(values(&text("deploy/deployment.yaml"), "containerPort"), [admin.to_string()]);
     assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
+    assert_eq!(values(&text("deploy/service.yaml"), "port"), [admin.to_string()]);
     let statefulset = text("deploy/registry/statefulset.yaml");
     assert_eq!(values(&statefulset, "containerPort"), [registry.to_string()]);
     assert!(statefulset.contains(&format!("value: \"[::]:{registry}\"\n")));
