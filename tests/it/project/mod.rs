@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
+mod alerts;
 mod dependencies;
 mod deploy;
 mod docs;
@@ -46,6 +49,12 @@ pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     collect(&root().join("deploy"), "yaml", &mut found);
     found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The rules for Prometheus: the specification of the PrometheusRule.
+pub(crate) fn rules() -> Value {
+    let mut manifest: Value = serde_saphyr::from_str(&text("deploy/chart/monitoring/prometheusrule.yaml")).unwrap();
+    manifest["spec"].take()
 }
 
 /// The text of a file without its comments.
