@@ -34,7 +34,7 @@ const AVOID: [&str; 13] = [
 ];
 
 /// Capitalized words in files that read the environment, which are not names of variables.
-const NOT_VARIABLES: [&str; 5] = ["POST", "DELETE", "PATCH", "ERROR", "RUST_LOG"];
+const NOT_VARIABLES: [&str; 6] = ["POST", "DELETE", "PATCH", "ERROR", "RUST_LOG", "HOME"];
 
 const VARIABLE_PREFIX: &str = "POD_REGISTRAR_TEST_";
 
