@@ -221,7 +221,11 @@ fn no_token_is_shipped() {
             assert!(commands.contains(&made), "the README does not create the Secret {name}");
         }
     }
-    assert!(commands.contains("/dev/urandom") && text(".ci/run").contains("<!-- deploy -->"));
+    assert!(commands.contains("/dev/urandom"));
+    let script = text(".ci/run");
+    for run in ["deployed_by README.md deploy\n", "deployed_by docs/install.md helm\n"] {
+        assert!(script.contains(run), "{run}");
+    }
     // Both ways need the same Secrets.
     let secrets =
         |text: &str| text.lines().filter(|line| line.contains("secret")).map(str::to_owned).collect::<Vec<_>>();
