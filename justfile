@@ -29,6 +29,10 @@ fuzz rounds="100000":
 registries:
     .ci/run registries
 
+# Tests of the Helm chart and of the alerts, with tools that are built for them
+chart:
+    .ci/run chart
+
 # Tests against a control plane, which is started for them
 cluster:
     .ci/run cluster

@@ -9,12 +9,14 @@
 //! | `envelope/` | the code of the measurements | seconds |
 //! | `process/` | the built program, over HTTP | minutes |
 //! | `registries/` | registries of others, from `tests/registries/build`; skipped without them | seconds |
+//! | `chart/` | the tools from `tests/chart/build`; skipped without them | seconds |
 //! | `cluster/` | a cluster named by `POD_REGISTRAR_TEST_KUBECONFIG`; skipped without one | minutes to hours |
 //!
 //! `support/` is shared by these folders.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod chart;
 mod cluster;
 mod contract;
 mod envelope;

@@ -6,6 +6,7 @@
 //! kubelet or a substitute.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these helpers are part of tests")]
 
+mod chart;
 mod described;
 mod drift;
 mod faults;

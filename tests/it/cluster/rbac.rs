@@ -49,6 +49,12 @@ pub(super) async fn deploy(world: &ClusterHarness) -> PathBuf {
     apply(client, &format!("{rights}{own}/roles"), "role.yaml", name).await;
     apply(client, &format!("{rights}{own}/rolebindings"), "rolebinding.yaml", name).await;
     apply(client, &leases(name), "lease.yaml", name).await;
+    account(world).await
+}
+
+/// A kubeconfig that uses the account that is named like the namespace.
+pub(super) async fn account(world: &ClusterHarness) -> PathBuf {
+    let name = &world.namespace;
     let request: TokenRequest = object(json!({"spec": {"audiences": []}}));
     let issued =
         world.api::<ServiceAccount>().create_token_request(name, &PostParams::default(), &request).await.unwrap();
@@ -112,7 +118,8 @@ async fn works(world: &ClusterHarness, kubeconfig: &Path) {
     .await;
 }
 
-async fn has_no_others(account: &Client, namespace: &str) {
+/// The account has the rights of the manifests on the Lease that is named like the namespace, and no others.
+pub(super) async fn has_no_others(account: &Client, namespace: &str) {
     for verb in ["get", "list", "watch"] {
         assert!(may(account, verb, "pods", "", "").await, "{verb} pods");
     }

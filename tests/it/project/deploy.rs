@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    project::{manifests, pages, root, text},
+    project::{chart::VALUES, manifests, pages, root, templates, text},
     support::notice,
 };
 
@@ -151,7 +151,7 @@ fn shipped_lease_is_empty_and_matches_the_settings() {
     assert_eq!(values(&setting, "POD_REGISTRAR_LEASE"), ["pod-registrar/pod-registrar"]);
     assert_eq!(values(&text("deploy/kustomization.yaml"), "namespace"), ["pod-registrar"]);
     let listed = text("deploy/kustomization.yaml");
-    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml"] {
+    for file in ["lease.yaml", "role.yaml", "rolebinding.yaml", "poddisruptionbudget.yaml", "service.yaml"] {
         assert!(listed.contains(&format!("  - {file}\n")), "{file}");
     }
 }
@@ -161,6 +161,7 @@ fn ports_match_the_programs_defaults() {
     let (admin, registry) = default_ports();
     assert_eq!(values(&text("deploy/deployment.yaml"), "containerPort"), [admin.to_string()]);
     assert_eq!(values(&text("deploy/deployment.yaml"), "prometheus.io/port"), [format!("\"{admin}\"")]);
+    assert_eq!(values(&text("deploy/service.yaml"), "port"), [admin.to_string()]);
     let statefulset = text("deploy/registry/statefulset.yaml");
     assert_eq!(values(&statefulset, "containerPort"), [registry.to_string()]);
     assert!(statefulset.contains(&format!("value: \"[::]:{registry}\"\n")));
@@ -179,6 +180,12 @@ fn variables_name_settings_of_the_command() {
         }
     }
     let all = cli::page::page();
+    for (path, template) in templates() {
+        // The others are made of the names of values, which `chart.rs` checks.
+        for variable in variables(&template).into_iter().filter(|name| *name != "POD_REGISTRAR_") {
+            assert!(all.contains(&format!("`{variable}`")), "{}: {variable}", path.display());
+        }
+    }
     for page in pages() {
         for variable in variables(&text(&page)) {
             // Variables of the tests are not settings of the program.
@@ -188,17 +195,24 @@ fn variables_name_settings_of_the_command() {
     }
 }
 
-/// The commands of the README, which `.ci/run` runs.
-fn deploy_commands() -> String {
-    let readme = text("README.md");
-    let (_, rest) = readme.split_once("<!-- deploy -->\n").expect("README.md has <!-- deploy -->");
-    let (commands, _) = rest.split_once("<!-- /deploy -->").expect("README.md has <!-- /deploy -->");
+/// The commands between two marks of a page, which `.ci/run` runs.
+fn commands(page: &str, mark: &str) -> String {
+    let page = text(page);
+    let (_, rest) = page.split_once(&format!("<!-- {mark} -->\n")).expect("the first mark");
+    let (commands, _) = rest.split_once(&format!("<!-- /{mark} -->")).expect("the second mark");
     commands.to_owned()
+}
+
+fn deploy_commands() -> String {
+    commands("README.md", "deploy")
 }
 
 #[test]
 fn no_token_is_shipped() {
     let commands = deploy_commands();
+    for (path, template) in templates() {
+        assert!(!["kind: Secret", "stringData:"].iter().any(|part| template.contains(part)), "{}", path.display());
+    }
     for (path, manifest) in manifests() {
         let shipped = ["kind: Secret", "stringData:", "secretGenerator:"].iter().any(|part| manifest.contains(part));
         assert!(!shipped, "{}", path.display());
@@ -207,7 +221,15 @@ fn no_token_is_shipped() {
             assert!(commands.contains(&made), "the README does not create the Secret {name}");
         }
     }
-    assert!(commands.contains("/dev/urandom") && text(".ci/run").contains("<!-- deploy -->"));
+    assert!(commands.contains("/dev/urandom"));
+    let script = text(".ci/run");
+    for run in ["deployed_by README.md deploy\n", "deployed_by docs/install.md helm\n"] {
+        assert!(script.contains(run), "{run}");
+    }
+    // Both ways need the same Secrets.
+    let secrets =
+        |text: &str| text.lines().filter(|line| line.contains("secret")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(secrets(&self::commands("docs/install.md", "helm")), secrets(&commands));
 }
 
 #[test]
@@ -296,7 +318,7 @@ fn memory_follows_the_measured_figures() {
     let [request, limit] = values(&deployment, "memory").try_into().unwrap();
     let mib = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
     assert!(mib(request) >= needed(150_000) && mib(limit) >= needed(1_000_000), "{request}, {limit}");
-    let pages = ["docs/performance.md", "docs/operations.md", "README.md", "deploy/deployment.yaml"];
+    let pages = ["docs/performance.md", "docs/operations.md", "README.md", "deploy/deployment.yaml", VALUES];
     for page in pages {
         let words: Vec<_> = text(page).split_whitespace().map(str::to_owned).collect();
         let figures = words.join(" ").replace(" of memory", "").replace(" # ", " ");

@@ -5,6 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
+mod alerts;
+mod chart;
 mod dependencies;
 mod deploy;
 mod docs;
@@ -41,10 +45,34 @@ pub(crate) fn sources(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// All manifests below `deploy`, each with its text.
+/// The folder of the Helm chart.
+const CHART: &str = "deploy/chart";
+
+/// All manifests below `deploy` but those of the chart, each with its text.
 pub(crate) fn manifests() -> Vec<(PathBuf, String)> {
+    let all = yaml_files("deploy").into_iter();
+    all.filter(|(path, _)| !path.starts_with(root().join(CHART))).collect()
+}
+
+/// The templates of the chart, each with its text.
+pub(crate) fn templates() -> Vec<(PathBuf, String)> {
+    let mut found = yaml_files("deploy/chart/templates");
+    for helper in ["_helpers.tpl", "_checks.tpl", "NOTES.txt"] {
+        let path = root().join(CHART).join("templates").join(helper);
+        found.push((path.clone(), fs::read_to_string(path).unwrap()));
+    }
+    found
+}
+
+/// The rules for Prometheus: the specification of the PrometheusRule.
+pub(crate) fn rules() -> Value {
+    let mut manifest: Value = serde_saphyr::from_str(&text("deploy/chart/monitoring/prometheusrule.yaml")).unwrap();
+    manifest["spec"].take()
+}
+
+fn yaml_files(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    collect(&root().join("deploy"), "yaml", &mut found);
+    collect(&root().join(folder), "yaml", &mut found);
     found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod apiserver;
 mod broken_registry;
+pub(crate) mod chart;
 mod child;
 mod controller;
 mod faulty_proxy;

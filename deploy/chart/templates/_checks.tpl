@@ -1,0 +1,49 @@
+{{/* Combinations of values that cannot work, and that the schema cannot refuse. */}}
+{{- define "pod-registrar.check" -}}
+{{- $values := .Values }}
+{{- $targets := include "pod-registrar.usesTargets" . }}
+{{- if and $values.targets $values.existingTargets.configMap }}
+{{- fail "targets and existingTargets.configMap are both set; keep one of them" }}
+{{- end }}
+{{- if and $values.registry.url $targets }}
+{{- fail "registry.url and targets are both set; describe the registry in targets, with the preset v1" }}
+{{- end }}
+{{- if hasSuffix "/v1" (trimSuffix "/" $values.registry.url) }}
+{{- fail "registry.url ends in /v1; remove /v1, as the controller adds it" }}
+{{- end }}
+{{- if and (eq (toString $values.referenceRegistry.enabled) "false") (not $values.registry.url) (not $targets) }}
+{{- fail "referenceRegistry.enabled is false and no registry is named; set registry.url, targets or existingTargets.configMap" }}
+{{- end }}
+{{- if and $values.registry.caKey $targets }}
+{{- fail "registry.caKey is not used with targets; name the file in the target, as tls.caFile: /etc/pod-registrar/KEY" }}
+{{- end }}
+{{- if and $values.registry.caKey (not $values.credentials.mount) }}
+{{- fail "registry.caKey is a key of the Secret, and credentials.mount is false; set credentials.mount to true" }}
+{{- end }}
+{{- if and $values.namespaces $values.settings.excludeNamespace }}
+{{- fail "namespaces and settings.excludeNamespace cannot be combined; keep one of them" }}
+{{- end }}
+{{- if and $values.rbac.create (not $values.rbac.clusterRole) }}
+{{- if not $values.namespaces }}
+{{- fail "rbac.clusterRole is false, so the pods of the cluster cannot be read; set namespaces" }}
+{{- end }}
+{{- if not $values.settings.clusterId }}
+{{- fail "rbac.clusterRole is false, so the cluster's identity cannot be read; set settings.clusterId" }}
+{{- end }}
+{{- end }}
+{{- if not (or $values.serviceAccount.create $values.serviceAccount.name) }}
+{{- fail "serviceAccount.create is false; set serviceAccount.name to an account that exists" }}
+{{- end }}
+{{- if and $values.memory.claim (not $values.memory.readWriteMany) (gt (int $values.replicaCount) 1) }}
+{{- fail "memory.claim is one volume for several replicas; set memory.readWriteMany to true if all can mount it, or replicaCount to 1" }}
+{{- end }}
+{{- if and $values.memory.claim (not $targets) }}
+{{- fail "memory.claim is set and no target can use it; set targets or existingTargets.configMap, or remove memory.claim" }}
+{{- end }}
+{{- if and $values.serviceMonitor.enabled (not $values.service.enabled) }}
+{{- fail "serviceMonitor.enabled needs the Service; set service.enabled to true" }}
+{{- end }}
+{{- if and (eq (len $values.service.ipFamilies) 2) (eq $values.service.ipFamilyPolicy "SingleStack") }}
+{{- fail "service.ipFamilies names two families and service.ipFamilyPolicy is SingleStack; set it to PreferDualStack or RequireDualStack" }}
+{{- end }}
+{{- end }}
