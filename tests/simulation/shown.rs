@@ -111,8 +111,11 @@ impl Process {
         }
         let digest = pod.content.as_ref().map(|content| content.digest);
         self.evidence.remove(&pod.uid);
-        self.shown.insert(pod.uid.clone(), (digest, place));
-        self.shown_since.entry(pod.uid.clone()).or_insert(now);
+        let before = self.shown.insert(pod.uid.clone(), (digest, place));
+        let (_, state) = self.shown_since.entry(pod.uid.clone()).or_insert((now, now));
+        if before.is_none_or(|(before, _)| before != digest) {
+            *state = now;
+        }
     }
 }
 

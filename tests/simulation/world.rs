@@ -61,8 +61,8 @@ pub(crate) struct Process {
     pub(crate) misled_keys: HashSet<Uid>,
     /// Whether the operator approved a hold of this process.
     pub(crate) approved: bool,
-    /// When each pod was shown first, in milliseconds.
-    pub(crate) shown_since: HashMap<Uid, u64>,
+    /// When each pod was shown first, and when first as it is shown now, in milliseconds.
+    pub(crate) shown_since: HashMap<Uid, (u64, u64)>,
     /// The session that the process knows, and whether it knows that the session was superseded.
     pub(crate) epoch: Option<u64>,
     pub(crate) fenced: bool,

@@ -54,11 +54,14 @@ impl SimulatedWorld {
         }
         let needs = self.cluster.selected.values().find(|pod| {
             let lasts = self.cluster.lives.get(&pod.uid).is_some_and(|life| !life.interrupted);
-            let shown = writer.shown_since.get(&pod.uid).is_some_and(|since| since + SHOWN_FOR_MS < now);
-            // The parts of a pod follow its state: the process has to see the one that has them.
+            // The parts of a pod follow its state: the process has to see the one that has them. A deletion that was sent
+            // before that cannot be taken back.
+            let is_part = row["kind"] == "part";
+            let since = writer.shown_since.get(&pod.uid).map(|(pod, state)| if is_part { state } else { pod });
+            let shown = since.is_some_and(|since| since + SHOWN_FOR_MS < now);
             let digest = pod.content.as_ref().map(|content| content.digest);
             let sees = || writer.shown.get(&pod.uid).is_some_and(|(held, _)| *held == digest);
-            lasts && shown && has(rest, pod, &key) && (row["kind"] != "part" || sees())
+            lasts && shown && has(rest, pod, &key) && (!is_part || sees())
         });
         if let Some(pod) = needs.map(|pod| pod.uid.clone()) {
             self.broken(Promise::NoFalseDelete, || format!("the record of {pod} is removed, and the cluster shows it"));
