@@ -6,6 +6,9 @@
 //!   put, update --stale--> find --ours--> once more
 //! ```
 //!
+//! A record that is gone counts as not known to exist. If the registry keeps its key, a create is answered *exists*, and
+//! the update brings the record back.
+//!
 //! | a record is looked up before it is written | because |
 //! | --- | --- |
 //! | it is not known, and the write may replace it | another writer may own it |
@@ -46,6 +49,9 @@ const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list l
 const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
     created; it may cut or change the mark";
 
+const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
+    update needs; add it to `item`, or delete the record there";
+
 /// A record to be written.
 pub(super) struct Put<'a> {
     pub(super) key: &'a Uid,
@@ -61,6 +67,7 @@ impl KindClient {
         if self.read_first(put, &mut known, lacks_words).await? {
             return Ok(());
         }
+        let mut changes = false;
         for _ in 0..WRITES_MAX {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
@@ -80,13 +87,21 @@ impl KindClient {
                     if self.after_stale(put, &mut known, reason).await? {
                         return Ok(());
                     }
+                    changes = true;
                 }
                 Ruling::Unchecked(reason) => return Err(self.unchecked(put.key, reason)),
                 Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &put.term).await),
                 Ruling::Stop(stop) => return Err(stop),
             }
         }
-        Err(Stop::retry("the registry's answers contradict each other"))
+        Err(if changes { Stop::retry("the record keeps changing") } else { self.contradicted(put.key) })
+    }
+
+    /// No write was taken, although each answer led to another one. The third time in a row, the record is parked.
+    fn contradicted(&self, key: &Uid) -> Stop {
+        const CAUSE: &str = "the registry's answers contradict each other: it refuses to create the record because it \
+            exists, and to update it because it does not";
+        if self.records.lock().strike(key) < STRIKES_MAX { Stop::retry(CAUSE) } else { Stop::rejected(CAUSE) }
     }
 
     /// Looks the record up if it has to be read before it is written. Returns whether it is there already.
@@ -207,8 +222,10 @@ impl KindClient {
             // With another revision, it is not the record that was to be written.
             Lookup::Ours(item) if !was_known || item.seen != known.held.seen => {
                 self.found(put, known, &item);
-                Ok(())
+                self.brought_back(put, known)
             }
+            // Without `find`, a list of this term showed it as gone.
+            Lookup::Unknown if !was_known && known.is_verified => self.brought_back(put, known),
             // A list may lag, and so may `find`.
             Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
                 let after = self.kind.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
@@ -221,14 +238,23 @@ impl KindClient {
         }
     }
 
+    /// A record of ours that is gone and keeps its key cannot be created: an update brings it back.
+    fn brought_back(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<(), Stop> {
+        known.exists = true;
+        if self.put_lacks_words(put, known) { Err(Stop::rejected(UNNAMED)) } else { Ok(()) }
+    }
+
     /// The record changed since it was read. Returns whether it is equal to what is to be written.
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<bool, Stop> {
-        let seen = known.held.seen.clone();
+        let (seen, was_known) = (known.held.seen.clone(), known.exists);
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),
             Lookup::Ours(item) => {
                 if self.found(put, known, &item) {
                     return Ok(true);
+                }
+                if !was_known {
+                    self.brought_back(put, known)?;
                 }
                 if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
             }

@@ -56,6 +56,10 @@ pub(super) struct Contents {
     pub(super) records: BTreeMap<String, Json>,
     /// Whether the registry assigns ids.
     pub(super) assigns: bool,
+    /// Whether it refuses to create a second record with a `uid`.
+    pub(super) is_unique: bool,
+    /// Whether updates are answered as if there were no record.
+    pub(super) is_read_only: bool,
     next_id: u64,
     /// Method, and path with query.
     pub(super) requests: Vec<(String, String)>,
@@ -291,6 +295,9 @@ impl Contents {
             .collect();
         match (method.as_str(), path.split('/').collect::<Vec<_>>().as_slice()) {
             ("PUT", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
+            ("POST", ["systems"]) if self.is_unique && self.records.values().any(|held| held["uid"] == sent["uid"]) => {
+                reply(409, &json!({"error": "exists"}))
+            }
             ("POST", ["systems"]) => {
                 let id = if self.assigns {
                     self.next_id += 1;
@@ -303,7 +310,9 @@ impl Contents {
                 }
                 self.store(id, headers, sent)
             }
-            ("PATCH", ["systems", id]) if !self.records.contains_key(*id) => reply(404, &json!({"error": "none"})),
+            ("PATCH", ["systems", id]) if self.is_read_only || !self.records.contains_key(*id) => {
+                reply(404, &json!({"error": "none"}))
+            }
             ("PATCH", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
             ("DELETE", ["systems", id]) => match self.records.remove(*id) {
                 Some(_) => StatusCode::NO_CONTENT.into_response(),
