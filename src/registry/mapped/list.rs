@@ -78,7 +78,8 @@ impl KindClient {
             let Some(next) = next else {
                 self.end_doubles(&mut list, &mut page);
                 let mut records = self.records.lock();
-                page.extend(records.complete_list(list.begun, &list.keys));
+                let may_skip = self.kind.assigns() && list.reader.may_skip();
+                page.extend(records.complete_list(list.begun, &list.keys, may_skip));
                 let further = records.differing.take_unexplained();
                 if further > 0 {
                     tracing::warn!(

@@ -386,10 +386,15 @@ impl Registry for TargetClient {
         if self.remembers() {
             return self.round_after();
         }
-        let after = |kind: &KindClient| match kind.records.lock().unshown() {
-            Unshown::IsMissing => None,
-            Unshown::UntilRead => Some(Duration::ZERO),
-            Unshown::For(left) => Some(left),
+        let after = |kind: &KindClient| {
+            let mut records = kind.records.lock();
+            match records.unshown() {
+                Unshown::UntilRead => Some(Duration::ZERO),
+                Unshown::For(left) => Some(left),
+                // Each record is looked up instead.
+                _ if kind.kind.find.is_some() => None,
+                _ => records.unlisted.awaits_list().then_some(Duration::ZERO),
+            }
         };
         self.kinds.iter().filter(|kind| kind.assigns()).filter_map(after).max()
     }

@@ -16,6 +16,7 @@
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
 //! | lists lag, the registry assigns ids, and no list of this term is late enough | the leader before may have created it |
 //! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
+//! | it is to be created, the registry assigns ids, and one list of several pages lacks it | `unlisted` |
 //! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
 //!
 //! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
@@ -49,6 +50,7 @@ const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list l
 const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
     created; it may cut or change the mark";
 
+const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
 const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
     update needs; add it to `item`, or delete the record there";
 
@@ -128,7 +130,8 @@ impl KindClient {
             Unshown::UntilRead if self.kind.find.is_none() => {
                 stop(None, "an earlier term may have created it; waiting for the next list")
             }
-            Unshown::UntilRead | Unshown::IsMissing => Ok(()),
+            Unshown::MaybeSkipped if self.kind.find.is_none() => stop(None, ONE_LIST),
+            Unshown::UntilRead | Unshown::MaybeSkipped | Unshown::IsMissing => Ok(()),
         }
     }
 
@@ -138,8 +141,11 @@ impl KindClient {
             return Ok(());
         }
         if self.kind.find.is_none() {
-            let is_doubtful = self.records.lock().unlisted.was_never_shown(put.key);
-            return if is_doubtful { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
+            let unlisted = &mut self.records.lock().unlisted;
+            if unlisted.is_lacking_once(put.key) {
+                return Err(Stop::retry(ONE_LIST));
+            }
+            return if unlisted.was_never_shown(put.key) { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
         }
         let first = self.records.lock().unlisted.first().filter(|(key, _)| key != put.key).cloned();
         let Some((key, id)) = first.filter(|_| self.assigns()) else { return Ok(()) };
@@ -274,8 +280,7 @@ impl KindClient {
 
     /// Whether a second create would make a second record.
     pub(super) fn assigns(&self) -> bool {
-        matches!(&self.kind.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
-            || self.kind.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+        self.kind.assigns()
     }
 
     /// Sends one request that writes the record.

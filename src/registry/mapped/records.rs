@@ -94,6 +94,8 @@ pub(super) enum Unshown {
     UntilRead,
     /// An earlier term may have written it, and lists and lookups may lack it for this time.
     For(Duration),
+    /// The only list of this term may have skipped it.
+    MaybeSkipped,
 }
 
 /// What is known about a record before it is written.
@@ -161,6 +163,7 @@ impl Records {
     pub(super) fn unshown(&self) -> Unshown {
         let left = self.settled_at().saturating_duration_since(Instant::now());
         match left {
+            _ if self.shows_earlier_terms && self.unlisted.may_have_skipped() => Unshown::MaybeSkipped,
             _ if self.shows_earlier_terms => Unshown::IsMissing,
             Duration::ZERO => Unshown::UntilRead,
             left => Unshown::For(left),
@@ -422,8 +425,14 @@ impl Records {
         news.next().map(|(key, remote)| (key.clone(), remote.clone()))
     }
 
-    /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
-    pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
+    /// The list is complete and showed these keys. `may_skip` says whether it may have skipped others, so that a second
+    /// list has to agree. Returns further records that count as held, although it lacks them.
+    pub(super) fn complete_list(
+        &mut self,
+        begun: Instant,
+        shown: &HashSet<Uid>,
+        may_skip: bool,
+    ) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
         self.shows_earlier_terms |= begun >= self.settled_at();
         let lag = self.lag;
@@ -432,7 +441,15 @@ impl Records {
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
         let Self { table, missing, uncertain, unlisted, moved, .. } = self;
-        unlisted.end_list(shown.is_empty());
+        unlisted.end_list(shown.is_empty(), may_skip);
+        // A create without a clear answer is sent again only after two lists without its record.
+        uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
+            |(key, until)| {
+                if unlisted.is_skipped_once(key) {
+                    *until = begun;
+                }
+            },
+        );
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
                 return true;
