@@ -288,6 +288,38 @@ async fn overlapping_page_is_no_duplicate() {
 }
 
 #[tokio::test]
+async fn commands_refuse_what_the_client_refuses() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    let reader = fake.reader(REST);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let record = fake.contents().records[&uid(1)].clone();
+    let mut nameless = record.clone();
+    nameless["id"] = json!(null);
+    let mut foreign = nameless.clone();
+    foreign["owner"] = json!("another");
+    let page = |results: &[serde_json::Value]| {
+        Fault::Say(json!({"results": results, "next": null, "count": results.len()}).to_string())
+    };
+    for (results, what) in [
+        (vec![record.clone(), record.clone()], Some("listed twice")),
+        (vec![nameless, record.clone()], Some("has no id")),
+        (vec![foreign, record], None),
+    ] {
+        fake.fail([page(&results), page(&results), page(&results)]);
+        let causes = [
+            inventory(&client).await.err(),
+            reader.list(&reader.target().kinds[0]).await.err(),
+            reader.probe().await.err(),
+        ];
+        for cause in causes {
+            assert_eq!(cause.is_some(), what.is_some(), "{cause:?}");
+            assert!(what.is_none_or(|what| cause.unwrap().to_string().contains(what)), "{what:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn hostile_answers_break_nothing() {
     let fake = Fake::start().await;
     let log = Arc::new(ExchangeLog::default());
