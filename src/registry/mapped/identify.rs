@@ -44,6 +44,9 @@ impl ListedRecords {
         if !is_ours || is_repeated {
             return Ok(None);
         }
+        if let Some(cause) = item.rounded() {
+            return Err(format!("of the record {:?}, {cause}", shorten(&id, 100)));
+        }
         let key = kind.key(&id);
         let known = known(&key);
         match self.doubles.place(&key, &id, item, known.as_ref(), self.keys.contains(&key)) {

@@ -314,10 +314,11 @@ impl KindClient {
         match &ruling {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
-                if assigns && answer.remote.is_none() {
+                let is_missing = assigns && answer.remote.is_none();
+                let missing = || "the answer to `create` has no value where `remote` reads it".to_owned();
+                if let Some(cause) = answer.rounded().or_else(|| is_missing.then(missing)) {
                     self.records.lock().create_ended(put.key);
-                    let cause = "the answer to `create` has no value where `remote` reads it";
-                    return Ok(Ruling::Unchecked(cause.to_owned()));
+                    return Ok(Ruling::Unchecked(cause));
                 }
                 self.records.lock().acknowledged(put.key, put.record, &answer);
             }
