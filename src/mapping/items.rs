@@ -17,6 +17,7 @@ use super::{
     tree::{Node, Tree},
     values,
     words::{Position, Word},
+    writes::rounded,
 };
 use crate::model::digest::Fingerprint;
 
@@ -83,6 +84,13 @@ struct BodyReading {
 pub struct FindRequest {
     pub request: RequestTemplate,
     at: Reading,
+}
+
+impl RegistryItem {
+    /// Why this record must not be used, if a number in it has lost digits.
+    pub fn rounded(&self) -> Option<String> {
+        rounded(self.remote.as_ref(), self.seen.as_ref())
+    }
 }
 
 impl ItemContent {

@@ -128,6 +128,12 @@ impl Kind {
         self.needed.has(Word::Of)
     }
 
+    /// Whether a second create would make a second record.
+    pub fn assigns(&self) -> bool {
+        matches!(&self.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
+            || self.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+    }
+
     /// Whether what the registry assigns to a record is read.
     pub fn reads_remote(&self) -> bool {
         let by_write = match &self.writes {
@@ -297,7 +303,11 @@ impl Kind {
     /// The first page cannot be rendered.
     pub fn read_list(&self, term: &TermWords) -> Result<Option<ListReader<'_>>, RenderError> {
         match (&self.list, &self.item) {
-            (Some(list), Some(item)) => list.read(item, &self.mark, &term.0, self.pages).map(Some),
+            (Some(list), Some(item)) => {
+                // Otherwise, a record that a list skips is found, or written with the same id.
+                let is_strict = self.assigns() && self.find.is_none();
+                list.read(item, &self.mark, &term.0, self.pages, is_strict).map(Some)
+            }
             _ => Ok(None),
         }
     }

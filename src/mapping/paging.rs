@@ -64,6 +64,11 @@ pub enum Error {
     Count { read: u64, counted: u64 },
     #[error("the answer has no number where `count` reads it")]
     NoCount,
+    #[error(
+        "the registry counted {before} records and on a later page {after}: one was deleted, and the pages may have \
+         skipped another; add `find`, or use pages that begin after a record instead of at a number"
+    )]
+    CountFell { before: u64, after: u64 },
     #[error("the page holds {0} records, as many as it may; the list has no `next`, so further records may be missing")]
     MayBeCut(usize),
 }
@@ -117,6 +122,8 @@ pub struct ListReader<'t> {
     ask: Ask,
     read: u64,
     counted: Option<u64>,
+    /// Whether the list fails if its count falls.
+    is_strict: bool,
 }
 
 impl ListRequest {
@@ -139,7 +146,8 @@ impl ListRequest {
         Some(Self { request, base, items: items?, next: next?, count: count?, lag, page_limits })
     }
 
-    /// Begins to read a list. `scope` holds the words of the term.
+    /// Begins to read a list. `scope` holds the words of the term. `is_strict` says whether a count that falls between two
+    /// pages is an error: pages that begin at a number skip a record after each one that is deleted.
     ///
     /// # Errors
     /// `next.start` cannot be rendered.
@@ -149,6 +157,7 @@ impl ListRequest {
         mark: &'t str,
         scope: &Scope,
         limit: u32,
+        is_strict: bool,
     ) -> Result<ListReader<'t>, RenderError> {
         let start = match &self.next {
             Some(Next::Page { start: Some(start), .. }) => start.render(scope)?,
@@ -166,6 +175,7 @@ impl ListRequest {
             ask: Ask::Page(start),
             read: 0,
             counted: None,
+            is_strict,
         })
     }
 }
@@ -237,7 +247,10 @@ impl ListReader<'_> {
         self.read += u64::try_from(items.len()).unwrap_or(u64::MAX);
         if let Some(count) = &self.list.count {
             let counted = count.text(answer.json(), || answer.scope(&self.scope))?;
-            self.counted = Some(counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?);
+            let after = counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?;
+            if let Some(before) = self.counted.replace(after).filter(|before| self.is_strict && *before > after) {
+                return Err(Error::CountFell { before, after });
+            }
         }
         let items: Vec<RegistryItem> =
             items.iter().map(|item| self.item.read(item, answer, &self.scope, self.mark)).collect();
@@ -246,6 +259,11 @@ impl ListReader<'_> {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
             _ => Ok(items),
         }
+    }
+
+    /// Whether the pages may have skipped a record, which nothing showed.
+    pub fn may_skip(&self) -> bool {
+        self.pages > 1 && self.read > 0 && !(self.is_strict && self.list.count.is_some())
     }
 
     /// The records of an answer as the registry shows them, to print some.

@@ -92,6 +92,35 @@ impl Held {
         let word = |json: &Option<Json>| json.as_ref().map(values::of_json).unwrap_or_default();
         vec![(Word::Remote, word(&self.remote)), (Word::Seen, word(&self.seen))]
     }
+
+    /// Why this must not be used, if a number in it has lost digits.
+    pub fn rounded(&self) -> Option<String> {
+        rounded(self.remote.as_ref(), self.seen.as_ref())
+    }
+}
+
+/// Why an id or a revision must not be used, if a number in it has lost digits: it would name another record.
+pub(super) fn rounded(remote: Option<&Json>, seen: Option<&Json>) -> Option<String> {
+    let cause = |(name, value): (&str, Option<&Json>)| {
+        let number = rounded_number(value?)?;
+        Some(format!(
+            "`{name}` is {number}, a number with more digits than can be kept; the registry must return a text"
+        ))
+    };
+    [("remote", remote), ("seen", seen)].into_iter().find_map(cause)
+}
+
+fn rounded_number(value: &Json) -> Option<&serde_json::Number> {
+    // From here on, not every integer is a floating-point number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Json::Number(number) => {
+            Some(number).filter(|one| one.is_f64() && one.as_f64().is_some_and(|value| value.abs() >= EXACT))
+        }
+        Json::Array(items) => items.iter().find_map(rounded_number),
+        Json::Object(members) => members.values().find_map(rounded_number),
+        _ => None,
+    }
 }
 
 impl ChangeWords {

@@ -96,6 +96,8 @@ async fn of_v1(reader: &V1Reader, read: &ReadPod, content: &RecordContent) -> Re
 
 async fn of_mapped(mut reader: TargetReader, content: &RecordContent) -> Result<Vec<Explained>, Failure> {
     let missing = reader.prepare().await?;
+    // Without a list that can be used, the controller writes nothing.
+    reader.probe().await?;
     let cannot = |error: &dyn std::fmt::Display| {
         let first = if missing.is_empty() { String::new() } else { format!(" (`prepare`: {})", missing.join(", ")) };
         format!("nothing: the record cannot be rendered: {error}{first}")

@@ -6,6 +6,11 @@ use crate::model::ids::RecordOwner;
 use serde_json::json;
 
 fn target(list: &str) -> Target {
+    target_with(list, "put: {path: \"x/{{ id }}\"}\n", "")
+}
+
+/// The same with other requests that write, and with more members of `item`.
+fn target_with(list: &str, writes: &str, item: &str) -> Target {
     let text = format!(
         r#"
 targets:
@@ -13,10 +18,10 @@ targets:
     url: https://r.example/api/
     limits: {{pages: 3}}
     body: {{owner: "{{{{ mark }}}}", digest: "{{{{ digest }}}}"}}
-    put: {{path: "x/{{{{ id }}}}"}}
+    {writes}
     delete: {{path: "x/{{{{ id }}}}"}}
     list: {list}
-    item: {{id: /id, mark: /owner, digest: /digest}}
+    item: {{{item}id: /id, mark: /owner, digest: /digest}}
 "#
     );
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
@@ -26,7 +31,10 @@ targets:
 
 /// Reads pages until the list ends or fails. Returns the addresses that were asked for, and the number of items.
 fn read(list: &str, pages: &[(Json, &str)]) -> (Vec<String>, Result<usize, Error>) {
-    let target = target(list);
+    read_of(&target(list), pages)
+}
+
+fn read_of(target: &Target, pages: &[(Json, &str)]) -> (Vec<String>, Result<usize, Error>) {
     let term = target.term(1, &json!({}));
     let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
     let (mut urls, mut items) = (Vec::new(), 0);
@@ -78,6 +86,24 @@ fn list_that_may_be_incomplete_fails() {
     let single = "{path: x, query: {limit: 2}, items: /r}";
     assert_eq!(read(single, &[(json!({"r": [{}, {}]}), "")]).1, Err(Error::MayBeCut(2)));
     assert_eq!(read(single, &[(json!({"r": [{}]}), "")]).1, Ok(1));
+}
+
+#[test]
+fn falling_count_fails_where_ids_are_assigned() {
+    // A record of the first page was deleted before the second one was read, which therefore lacks another.
+    let list = "{path: x, items: /r, count: /n, next: {url: /next}}";
+    let pages = |first: u64, second: u64| {
+        [(json!({"r": [{}, {}], "n": first, "next": "/api/x?o=2"}), ""), (json!({"r": [{}], "n": second}), "")]
+    };
+    assert_eq!(read(list, &pages(4, 3)).1, Ok(3), "a record that is put again has the same id");
+    let write = r#"create: {path: x, remote: /id}
+    update: {path: "x/{{ remote }}"}
+"#;
+    let assigning = |find: &str| target_with(list, &format!("{write}{find}"), "remote: /id, ");
+    assert_eq!(read_of(&assigning(""), &pages(4, 3)).1, Err(Error::CountFell { before: 4, after: 3 }));
+    assert_eq!(read_of(&assigning(""), &pages(2, 3)).1, Ok(3), "a new record at the end hides no other");
+    let find = "    find: {path: \"x/{{ id }}\", at: \"\"}\n";
+    assert_eq!(read_of(&assigning(find), &pages(4, 3)).1, Ok(3), "what is missing is looked up");
 }
 
 #[test]

@@ -317,7 +317,7 @@ impl FromTree for Period {
     fn from_tree(tree: &Tree, errors: &mut Vec<Error>) -> Option<Self> {
         let duration = tree.text().and_then(checks::duration);
         if duration.is_none() {
-            let fix = "use a number and a unit, such as 500ms, 10s or 1h30m, at most 24h";
+            let fix = "use a number and a unit, such as 500ms, 10s or 1h30m";
             errors.push(tree.place.error("the value is not a duration", fix));
         }
         duration.map(|duration| Self { place: tree.place.clone(), duration })

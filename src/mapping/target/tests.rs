@@ -351,6 +351,22 @@ fn templates_of_unknown_values_are_not_judged() {
 }
 
 #[test]
+fn requests_are_tried_with_rendered_ids() {
+    let members = |id: &str, part: usize| {
+        let second = format!("x/{{{{ (id | split('/') | list)[{part}] }}}}");
+        format!(
+            "{id}\nput: {{path: \"x/{{{{ id }}}}\"}}\ndelete: {{path: \"{second}\"}}\nfind: {{path: \"{second}\", at: \"\"}}\nitem: {{id: /id}}"
+        )
+    };
+    let id = r#"id: "{{ pod.namespace }}/{{ pod.uid }}""#;
+    assert!(try_target(&small(&members(id, 1))).is_ok());
+    for (id, part) in [(id, 2), ("exclusive: true", 1)] {
+        let errors = try_target(&small(&members(id, part))).err().unwrap_or_default();
+        assert_eq!(errors.matches("the value is undefined").count(), 2, "{id}: {errors}");
+    }
+}
+
+#[test]
 fn request_without_its_filter_is_refused() {
     let target = target(&small(r#"delete: {path: x, query: {id: "{{ id }}", other: "{{ remote | default(omit) }}"}}"#));
     let held = |remote: &str| Held { remote: Some(json!(remote)), seen: None };

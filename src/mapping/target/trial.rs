@@ -23,21 +23,22 @@ use crate::{
 
 /// The errors of all templates, one per template.
 pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Error> {
-    let mut trial = Trial { errors: Vec::new() };
     let term = target.sample_term();
+    let mut trial = Trial { errors: Vec::new(), term: &term };
     let records = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
     for (record, name) in records.iter().zip(samples::NAMES) {
-        trial.record(target, record, name, &term);
+        trial.record(target, record, name);
     }
-    trial.others(target, &term);
+    trial.others(target);
     if trial.errors.is_empty() {
         trial.errors = one_record::check(target, &term);
     }
     trial.errors
 }
 
-struct Trial {
+struct Trial<'t> {
     errors: Vec<place::Error>,
+    term: &'t TermWords,
 }
 
 /// A record of a sample pod, for those that belong to it.
@@ -49,7 +50,7 @@ struct TriedRecord {
     with_own: Vec<(String, Value)>,
 }
 
-impl Trial {
+impl Trial<'_> {
     fn note(&mut self, error: &RenderError, unknown: WordSet, sample: &str) {
         let is_known = !error.uses.words.overlaps(unknown) && !error.uses.keys;
         if !is_known || self.errors.iter().any(|known| known.place == error.place) {
@@ -70,8 +71,8 @@ impl Trial {
         self.errors.push(error.place.error(what, fix));
     }
 
-    fn record(&mut self, target: &Target, record: &Record, sample: &str, term: &TermWords) {
-        let scope = term.0.with(record_words::values(record, target.needed));
+    fn record(&mut self, target: &Target, record: &Record, sample: &str) {
+        let scope = self.term.0.with(record_words::values(record, target.needed));
         match target.select.when.as_ref().map(|when| when.is_true(&scope)) {
             Some(Ok(false)) => return,
             Some(Err(error)) => self.note(&error, WordSet::UNKNOWN, sample),
@@ -120,10 +121,13 @@ impl Trial {
             Ok(false) => return None,
             Err(error) => self.note(&error, WordSet::UNKNOWN, sample),
         }
-        let (id, key) = kind.identify(pod, &scope).unwrap_or_else(|error| {
-            self.note(&error, WordSet::UNKNOWN, sample);
-            (pod.to_owned(), kind.key(pod))
-        });
+        let identified = kind.identify(pod, &scope);
+        match &identified {
+            Ok((id, _)) if !kind.id_is_uid() => self.by_id(kind, id),
+            Ok(_) => {}
+            Err(error) => self.note(error, WordSet::UNKNOWN, sample),
+        }
+        let (id, key) = identified.unwrap_or_else(|_| (pod.to_owned(), kind.key(pod)));
         let above = parent.map_or_else(Vec::new, |parent| parent.with_own.clone());
         let of = Value::from_pairs(above.iter().map(|(name, words)| (name.as_str(), words.clone())));
         let scope = scope.with(vec![(Word::Id, id.as_str().into()), (Word::Of, of)]);
@@ -166,7 +170,8 @@ impl Trial {
     }
 
     /// The requests that do not depend on a pod.
-    fn others(&mut self, target: &Target, term: &TermWords) {
+    fn others(&mut self, target: &Target) {
+        let term = self.term;
         let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
         for request in target.prepare.iter().flat_map(|step| step.requests()) {
             request.try_parts(&term.0, &mut note);
@@ -175,12 +180,13 @@ impl Trial {
             let words = NoticeWords { id: "change".to_owned(), time: "2026-01-02T03:04:05.000Z".to_owned(), kind };
             request.try_parts(&target.notice_scope(term, &words), &mut note);
         }
-        target.kinds.iter().for_each(|kind| self.others_of_kind(kind, term));
+        target.kinds.iter().for_each(|kind| self.others_of_kind(kind));
     }
 
-    fn others_of_kind(&mut self, kind: &Kind, term: &TermWords) {
+    /// The requests that know a record by its id.
+    fn by_id(&mut self, kind: &Kind, id: &str) {
+        let term = self.term;
         let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
-        let id = "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33";
         let delete = kind.delete_scope(term, id, &held(), &change(ChangeKind::Delete), &removal);
         let find = kind.find_scope(term, id, &held());
         let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
@@ -189,6 +195,16 @@ impl Trial {
         requests.for_each(|(request, scope): (_, &Scope)| request.try_parts(scope, &mut note));
         for batch in &kind.batches {
             batch.try_deletes(&delete, &mut note);
+        }
+    }
+
+    fn others_of_kind(&mut self, kind: &Kind) {
+        if kind.id_is_uid() {
+            self.by_id(kind, "5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33");
+        }
+        let term = self.term;
+        let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
+        for batch in &kind.batches {
             batch.try_request(&term.0, &mut note);
         }
         if let Ok(Some(mut reader)) = kind.read_list(term).map_err(&mut note) {

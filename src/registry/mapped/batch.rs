@@ -320,6 +320,9 @@ impl KindClient {
 
     /// The registry acknowledged a member.
     fn done(&self, member: &Member<'_>, held: &Held) -> Result<(), Stop> {
+        if let Some(cause) = held.rounded().filter(|_| member.record.is_some()) {
+            return Err(Stop::uncertain(cause));
+        }
         let mut records = self.records.lock();
         match member.record {
             Some(_) if member.creates && held.remote.is_none() => {

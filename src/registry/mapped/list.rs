@@ -1,15 +1,9 @@
 //! Reading all records, page by page. A list is complete, or nothing is concluded from it.
 
-use std::collections::HashSet;
-
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{
-    KindClient,
-    doubles::{DoublePlace, Doubles},
-    judge::failure,
-};
+use super::{KindClient, identify::ListedRecords, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
@@ -37,11 +31,7 @@ pub(super) struct ListInProgress {
     /// Identifies the next page, for the caller.
     token: String,
     begun: Instant,
-    /// The keys of our records so far.
-    keys: HashSet<Uid>,
-    /// The id and the `remote` of the last record.
-    last: Option<(String, Option<Json>)>,
-    doubles: Doubles,
+    listed: ListedRecords,
     /// Records that were reported.
     reported: u64,
 }
@@ -78,7 +68,8 @@ impl KindClient {
             let Some(next) = next else {
                 self.end_doubles(&mut list, &mut page);
                 let mut records = self.records.lock();
-                page.extend(records.complete_list(list.begun, &list.keys));
+                let may_skip = self.kind.assigns() && list.reader.may_skip();
+                page.extend(records.complete_list(list.begun, &list.listed.keys, may_skip));
                 let further = records.differing.take_unexplained();
                 if further > 0 {
                     tracing::warn!(
@@ -106,9 +97,8 @@ impl KindClient {
         let request = reader.request().map_err(|error| self.unusable(&error.to_string()))?;
         let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
         self.records.lock().begin_list(begun);
-        let keys = HashSet::new();
-        let (token, doubles) = (String::new(), Doubles::default());
-        Ok(ListInProgress { reader, request, token, begun, keys, last: None, doubles, reported: 0 })
+        let (token, listed) = (String::new(), ListedRecords::default());
+        Ok(ListInProgress { reader, request, token, begun, listed, reported: 0 })
     }
 
     /// The records of a page that are ours, with the fingerprints to report.
@@ -124,27 +114,9 @@ impl KindClient {
                     self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
                 }
             };
-            let Some(id) = item.id.clone().filter(|id| !id.is_empty()) else {
-                if may_be_ours {
-                    return Err("a record of ours has no id; check `item.id`".to_owned());
-                }
+            let known = |key: &Uid| records.knowledge(key).held.remote;
+            let Some((key, id)) = list.listed.take(self.kind, &item, index == 0, may_be_ours, known)? else {
                 continue;
-            };
-            // Some registries begin a page with the last record of the page before.
-            let this = Some((id.clone(), item.remote.clone()));
-            let is_repeated = index == 0 && list.last == this;
-            list.last = this;
-            if !may_be_ours || is_repeated {
-                continue;
-            }
-            let key = self.kind.key(&id);
-            let known = records.knowledge(&key).held.remote;
-            match list.doubles.place(&key, &id, &item, known.as_ref(), list.keys.contains(&key)) {
-                DoublePlace::Counts => list.keys.insert(key.clone()),
-                DoublePlace::Aside => continue,
-                DoublePlace::Repeated => {
-                    return Err(format!("the id {:?} is listed twice", shorten(&id, 100)));
-                }
             };
             let held = records.listed(&key, &id, &item);
             if let Some(sent) = records.differing.take_settled(&key) {
@@ -169,11 +141,11 @@ impl KindClient {
     /// The list showed all records: adds those that count only if there is no better one with their id.
     fn end_doubles(&self, list: &mut ListInProgress, page: &mut Vec<(Uid, Fingerprint)>) {
         let mut records = self.records.lock();
-        for (key, (id, item)) in list.doubles.take_waiting() {
+        for (key, (id, item)) in list.listed.take_waiting() {
             page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key.clone(), fingerprint)));
-            list.keys.insert(key);
+            list.listed.keys.insert(key);
         }
-        let surplus = std::mem::take(&mut list.doubles).into_surplus();
+        let surplus = list.listed.take_surplus();
         let count = surplus.len();
         if let Some((key, remote)) = records.report_surplus(surplus) {
             let id = records.knowledge(&key).id.unwrap_or_else(|| key.to_string());

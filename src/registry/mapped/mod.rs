@@ -10,7 +10,7 @@
 //! | How is one record deleted, and may it be? | `delete` |
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
-//! | What if a list has an id twice? | `doubles` |
+//! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
 //! | What if the registry changes what is written? | `differing` |
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
@@ -33,6 +33,7 @@ mod delete;
 mod differing;
 mod doubles;
 mod find;
+mod identify;
 mod judge;
 mod kind;
 mod kinds;
@@ -407,10 +408,15 @@ impl Registry for TargetClient {
         if self.remembers() {
             return self.round_after();
         }
-        let after = |kind: &KindClient| match kind.records.lock().shown.unshown() {
-            Unshown::IsMissing => None,
-            Unshown::UntilRead => Some(Duration::ZERO),
-            Unshown::For(left) => Some(left),
+        let after = |kind: &KindClient| {
+            let mut records = kind.records.lock();
+            match records.unshown() {
+                Unshown::UntilRead => Some(Duration::ZERO),
+                Unshown::For(left) => Some(left),
+                // Each record is looked up instead.
+                _ if kind.kind.find.is_some() => None,
+                _ => records.unlisted.awaits_list().then_some(Duration::ZERO),
+            }
         };
         self.kinds.iter().filter(|kind| kind.assigns()).filter_map(after).max()
     }

@@ -6,6 +6,9 @@
 //!   put, update --stale--> find --ours--> once more
 //! ```
 //!
+//! A record that is gone counts as not known to exist. If the registry keeps its key, a create is answered *exists*, and
+//! the update brings the record back.
+//!
 //! | a record is looked up before it is written | because |
 //! | --- | --- |
 //! | it is not known, and the write may replace it | another writer may own it |
@@ -13,6 +16,7 @@
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
 //! | lists lag, the registry assigns ids, and no list of this term is late enough | the leader before may have created it |
 //! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
+//! | it is to be created, the registry assigns ids, and one list of several pages lacks it | `unlisted` |
 //! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
 //!
 //! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
@@ -47,6 +51,10 @@ const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list l
 const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
     created; it may cut or change the mark";
 
+const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
+const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
+    update needs; add it to `item`, or delete the record there";
+
 /// A record to be written.
 pub(super) struct Put<'a> {
     pub(super) key: &'a Uid,
@@ -62,6 +70,7 @@ impl KindClient {
         if self.read_first(put, &mut known, lacks_words).await? {
             return Ok(());
         }
+        let mut changes = false;
         for _ in 0..WRITES_MAX {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
@@ -81,13 +90,21 @@ impl KindClient {
                     if self.after_stale(put, &mut known, reason).await? {
                         return Ok(());
                     }
+                    changes = true;
                 }
                 Ruling::Unchecked(reason) => return Err(self.unchecked(put.key, reason)),
                 Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &put.term).await),
                 Ruling::Stop(stop) => return Err(stop),
             }
         }
-        Err(Stop::retry("the registry's answers contradict each other"))
+        Err(if changes { Stop::retry("the record keeps changing") } else { self.contradicted(put.key) })
+    }
+
+    /// No write was taken, although each answer led to another one. The third time in a row, the record is parked.
+    fn contradicted(&self, key: &Uid) -> Stop {
+        const CAUSE: &str = "the registry's answers contradict each other: it refuses to create the record because it \
+            exists, and to update it because it does not";
+        if self.records.lock().strike(key) < STRIKES_MAX { Stop::retry(CAUSE) } else { Stop::rejected(CAUSE) }
     }
 
     /// Looks the record up if it has to be read before it is written. Returns whether it is there already.
@@ -109,12 +126,13 @@ impl KindClient {
             return Ok(());
         }
         let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
-        match self.records.lock().shown.unshown() {
+        match self.records.lock().unshown() {
             Unshown::For(left) => stop(Some(left), "an earlier term may have created it, and lists lag"),
             Unshown::UntilRead if self.kind.find.is_none() => {
                 stop(None, "an earlier term may have created it; waiting for the next list")
             }
-            Unshown::UntilRead | Unshown::IsMissing => Ok(()),
+            Unshown::MaybeSkipped if self.kind.find.is_none() => stop(None, ONE_LIST),
+            Unshown::UntilRead | Unshown::MaybeSkipped | Unshown::IsMissing => Ok(()),
         }
     }
 
@@ -124,8 +142,11 @@ impl KindClient {
             return Ok(());
         }
         if self.kind.find.is_none() {
-            let is_doubtful = self.records.lock().unlisted.was_never_shown(put.key);
-            return if is_doubtful { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
+            let unlisted = &mut self.records.lock().unlisted;
+            if unlisted.is_lacking_once(put.key) {
+                return Err(Stop::retry(ONE_LIST));
+            }
+            return if unlisted.was_never_shown(put.key) { Err(Stop::rejected(NEVER_SHOWN)) } else { Ok(()) };
         }
         let first = self.records.lock().unlisted.first().filter(|(key, _)| key != put.key).cloned();
         let Some((key, id)) = first.filter(|_| self.assigns()) else { return Ok(()) };
@@ -164,7 +185,7 @@ impl KindClient {
     fn is_looked_up_first(&self, key: &Uid, known: &Knowledge) -> bool {
         let may_be_foreign = self.kind.may_meet_others() && !known.is_verified && !known.is_written;
         let may_be_held = self.kind.list().is_none() && !known.is_verified;
-        let is_unshown = self.assigns() && !known.exists && self.records.lock().shown.unshown() != Unshown::IsMissing;
+        let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
@@ -208,8 +229,10 @@ impl KindClient {
             // With another revision, it is not the record that was to be written.
             Lookup::Ours(item) if !was_known || item.seen != known.held.seen => {
                 self.found(put, known, &item);
-                Ok(())
+                self.brought_back(put, known)
             }
+            // Without `find`, a list of this term showed it as gone.
+            Lookup::Unknown if !was_known && known.is_verified => self.brought_back(put, known),
             // A list may lag, and so may `find`.
             Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
                 let after = self.kind.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
@@ -222,14 +245,23 @@ impl KindClient {
         }
     }
 
+    /// A record of ours that is gone and keeps its key cannot be created: an update brings it back.
+    fn brought_back(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<(), Stop> {
+        known.exists = true;
+        if self.put_lacks_words(put, known) { Err(Stop::rejected(UNNAMED)) } else { Ok(()) }
+    }
+
     /// The record changed since it was read. Returns whether it is equal to what is to be written.
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<bool, Stop> {
-        let seen = known.held.seen.clone();
+        let (seen, was_known) = (known.held.seen.clone(), known.exists);
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),
             Lookup::Ours(item) => {
                 if self.found(put, known, &item) {
                     return Ok(true);
+                }
+                if !was_known {
+                    self.brought_back(put, known)?;
                 }
                 if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
             }
@@ -249,8 +281,7 @@ impl KindClient {
 
     /// Whether a second create would make a second record.
     pub(super) fn assigns(&self) -> bool {
-        matches!(&self.kind.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
-            || self.kind.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+        self.kind.assigns()
     }
 
     /// Sends one request that writes the record.
@@ -284,10 +315,11 @@ impl KindClient {
         match &ruling {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
-                if assigns && answer.remote.is_none() {
+                let is_missing = assigns && answer.remote.is_none();
+                let missing = || "the answer to `create` has no value where `remote` reads it".to_owned();
+                if let Some(cause) = answer.rounded().or_else(|| is_missing.then(missing)) {
                     self.records.lock().create_ended(put.key);
-                    let cause = "the answer to `create` has no value where `remote` reads it";
-                    return Ok(Ruling::Unchecked(cause.to_owned()));
+                    return Ok(Ruling::Unchecked(cause));
                 }
                 self.records.lock().acknowledged(put.key, put.record, &answer);
             }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     find::{Lookup, LookupRefusal, look_up},
+    identify::ListedRecords,
     judge::{self, failure},
     recorder::ExchangeLog,
     transport::TargetTransport,
@@ -138,7 +139,10 @@ impl TargetReader {
         let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
-            Ok(_) => Ok(Some(exchanged.answer.header("date").map(str::to_owned))),
+            Ok(items) => {
+                identify(kind, &items, &mut ListedRecords::default()).map_err(unusable)?;
+                Ok(Some(exchanged.answer.header("date").map(str::to_owned)))
+            }
             Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => Ok(Some(None)),
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             Err(error) => Err(unusable(error.to_string())),
@@ -153,7 +157,7 @@ impl TargetReader {
         let unusable = |error: String| Failure::Inventory(self.transport.clean(&error));
         let reader = kind.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
         let Some(mut reader) = reader else { return Ok(None) };
-        let mut result = ListResult::default();
+        let (mut result, mut listed) = (ListResult::default(), ListedRecords::default());
         while let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? {
             let exchanged = self.transport.send(&request).await?;
             let answer: &Answer = &exchanged.answer;
@@ -164,6 +168,7 @@ impl TargetReader {
                 Err(ListError::Refused(judgement)) => return Err(failure(&judgement, &exchanged, &self.transport)),
                 Err(error) => return Err(unusable(error.to_string())),
             };
+            identify(kind, &items, &mut listed).map_err(unusable)?;
             result.pages += 1;
             result.records += u64::try_from(items.len()).unwrap_or(u64::MAX);
             let items = items.into_iter().map(|item| ListedItem { shown: shown.next(), item });
@@ -189,6 +194,20 @@ impl TargetReader {
             (Lookup::Ours(item), shown) => LookedUp::Ours(Box::new(ListedItem { shown, item: *item })),
         })
     }
+}
+
+/// Refuses a page that contradicts what was read, as the client does. A process that just started wrote nothing, so that
+/// a record without a mark is ours only if all are.
+fn identify(kind: &Kind, items: &[RegistryItem], listed: &mut ListedRecords) -> Result<(), String> {
+    for (index, item) in items.iter().enumerate() {
+        let is_ours = match item.mark {
+            ItemMark::Ours => true,
+            ItemMark::Foreign => false,
+            ItemMark::NotRead => kind.exclusive,
+        };
+        listed.take(kind, item, index == 0, is_ours, |_| None)?;
+    }
+    Ok(())
 }
 
 impl ListedItem {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::{
     differing::DifferingRecords,
-    shown::ShownRecords,
+    shown::{ShownRecords, Unshown},
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
@@ -150,6 +150,14 @@ impl Records {
         self.unlisted = Unlisted::default();
         self.in_round = false;
         self.shown.begin_term();
+    }
+
+    /// Whether the registry may hold a record that nothing showed in this term.
+    pub(super) fn unshown(&self) -> Unshown {
+        match self.shown.unshown() {
+            Unshown::IsMissing if self.unlisted.may_have_skipped() => Unshown::MaybeSkipped,
+            unshown => unshown,
+        }
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -421,8 +429,14 @@ impl Records {
         news.next().map(|(key, remote)| (key.clone(), remote.clone()))
     }
 
-    /// The list is complete and showed these keys. Returns further records that count as held, although it lacks them.
-    pub(super) fn complete_list(&mut self, begun: Instant, shown: &HashSet<Uid>) -> Vec<(Uid, Fingerprint)> {
+    /// The list is complete and showed these keys. `may_skip` says whether it may have skipped others, so that a second
+    /// list has to agree. Returns further records that count as held, although it lacks them.
+    pub(super) fn complete_list(
+        &mut self,
+        begun: Instant,
+        shown: &HashSet<Uid>,
+        may_skip: bool,
+    ) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
         self.shown.complete_list(begun);
         let lag = self.lag;
@@ -431,7 +445,15 @@ impl Records {
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
         let Self { table, missing, uncertain, unlisted, moved, .. } = self;
-        unlisted.end_list(shown.is_empty());
+        unlisted.end_list(shown.is_empty(), may_skip);
+        // A create without a clear answer is sent again only after two lists without its record.
+        uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
+            |(key, until)| {
+                if unlisted.is_skipped_once(key) {
+                    *until = begun;
+                }
+            },
+        );
         table.retain(|key, row| {
             if shown.contains(key) || written.contains(key) {
                 return true;

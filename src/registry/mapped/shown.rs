@@ -15,6 +15,8 @@ pub(super) enum Unshown {
     UntilRead,
     /// An earlier term may have written it, and lists and lookups may lack it for this time.
     For(Duration),
+    /// The only list of this term may have skipped it.
+    MaybeSkipped,
 }
 
 #[derive(Debug)]

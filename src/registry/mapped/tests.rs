@@ -8,5 +8,6 @@ mod lists;
 mod memory;
 mod notices;
 mod others;
+mod retired;
 mod unlisted;
 mod writes;

@@ -7,8 +7,16 @@
 //! | --- | --- |
 //! | lacks a record that was there | is looked up first; without `find`, it is sent only if a list showed the record before |
 //! | shows no record of ours | is looked up first, until a list or a lookup shows one |
+//!
+//! Pages that begin at a number also skip records that are there: if a record of an earlier page is deleted before the
+//! next page is read, all later ones move up. Where the registry assigns ids, such a list proves nothing alone:
+//!
+//! | a list of several pages that lacks the record | a create |
+//! | --- | --- |
+//! | is the only one of this term | is looked up first; without `find`, it waits for the next list |
+//! | is the first after others showed it, or after a create without a clear answer | likewise |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::uid::Uid;
 
@@ -21,6 +29,18 @@ pub(super) struct Unlisted {
     /// The first record that the registry acknowledged since, with its id.
     first: Option<(Uid, String)>,
     is_reported: bool,
+    /// Whether a list of this term is complete.
+    has_list: bool,
+    /// Whether the only complete list of this term may have skipped records.
+    may_have_skipped: bool,
+    /// Whether the last list may have skipped records.
+    may_skip: bool,
+    /// Records without a clear answer that the last list may have skipped, and those that the list before may have.
+    skipped: HashSet<Uid>,
+    skipped_before: HashSet<Uid>,
+    /// Whether the last list was read to confirm the one before, and whether another one is to confirm it.
+    is_second: bool,
+    is_asked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +49,8 @@ struct Lacking {
     was_shown: bool,
     /// Whether it was to be written since the last list. One that is not has no pod any more, and is forgotten.
     is_wanted: bool,
+    /// Whether a single list lacks it, which may have skipped it.
+    is_once: bool,
 }
 
 impl Unlisted {
@@ -36,17 +58,20 @@ impl Unlisted {
     pub(super) fn shown(&mut self, key: &Uid) {
         (self.shows_none, self.first) = (false, None);
         self.lacking.remove(key);
+        self.skipped.remove(key);
     }
 
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.lacking.remove(key);
+        self.skipped.remove(key);
         self.first.take_if(|(first, _)| first == key);
     }
 
     /// The registry acknowledged a put.
     pub(super) fn acknowledged(&mut self, key: &Uid, id: &str) {
         self.lacking.remove(key);
+        self.skipped.remove(key);
         if self.shows_none && self.first.is_none() {
             self.first = Some((key.clone(), id.to_owned()));
         }
@@ -54,13 +79,49 @@ impl Unlisted {
 
     /// A complete list lacks this record, which was there.
     pub(super) fn lacks(&mut self, key: &Uid, was_shown: bool) {
-        self.lacking.insert(key.clone(), Lacking { was_shown, is_wanted: false });
+        self.lacking.insert(key.clone(), Lacking { was_shown, is_wanted: false, is_once: self.may_skip });
     }
 
-    /// A list is complete. What it lacks follows.
-    pub(super) fn end_list(&mut self, shows_none: bool) {
-        self.lacking.retain(|_, lacking| std::mem::take(&mut lacking.is_wanted));
+    /// A list is complete. What it lacks follows. `may_skip` says whether it may have skipped records.
+    pub(super) fn end_list(&mut self, shows_none: bool, may_skip: bool) {
+        self.is_second = std::mem::take(&mut self.is_asked);
+        self.lacking.retain(|_, lacking| {
+            lacking.is_once = false;
+            std::mem::take(&mut lacking.is_wanted)
+        });
         self.shows_none |= shows_none;
+        self.may_skip = may_skip;
+        self.may_have_skipped = may_skip && !self.has_list;
+        self.has_list = true;
+        self.skipped_before = std::mem::take(&mut self.skipped);
+    }
+
+    /// The last list lacks a record whose create had no clear answer. Returns whether it is the first such list, which may
+    /// have skipped the record.
+    pub(super) fn is_skipped_once(&mut self, key: &Uid) -> bool {
+        self.may_skip && !self.skipped_before.contains(key) && self.skipped.insert(key.clone())
+    }
+
+    /// Whether the only list of this term may have skipped records.
+    pub(super) fn may_have_skipped(&self) -> bool {
+        self.may_have_skipped
+    }
+
+    /// Whether a single list lacks a record to be written, which was there.
+    pub(super) fn is_lacking_once(&mut self, key: &Uid) -> bool {
+        self.wanted(key).is_some_and(|lacking| lacking.is_once)
+    }
+
+    /// Whether another list is needed, which shows what the last one may have skipped. Not twice in a row: where records
+    /// are deleted all the time, each list may skip some.
+    pub(super) fn awaits_list(&mut self) -> bool {
+        self.is_asked = !self.is_second && self.may_miss();
+        self.is_asked
+    }
+
+    /// Whether a single list lacks records that may be there.
+    fn may_miss(&self) -> bool {
+        self.may_have_skipped || !self.skipped.is_empty() || self.lacking.values().any(|lacking| lacking.is_once)
     }
 
     /// Whether a record to be written may be there, although a list lacks it.
@@ -105,11 +166,11 @@ mod tests {
         let mut unlisted = Unlisted::default();
         unlisted.acknowledged(&a, "a");
         assert!(unlisted.first().is_none(), "no list was empty");
-        unlisted.end_list(true);
+        unlisted.end_list(true, false);
         unlisted.acknowledged(&a, "1");
         unlisted.acknowledged(&b, "2");
         assert_eq!(unlisted.first(), Some(&(a.clone(), "1".to_owned())));
-        unlisted.end_list(false);
+        unlisted.end_list(false, false);
         assert!(unlisted.shows_none(), "a list of records that were not read proves nothing");
         unlisted.shown(&b);
         assert!(!unlisted.shows_none() && unlisted.first().is_none());
@@ -132,12 +193,12 @@ mod tests {
     fn record_without_a_pod_is_forgotten() {
         let (a, b) = (Uid::from("a"), Uid::from("b"));
         let mut unlisted = Unlisted::default();
-        unlisted.end_list(false);
+        unlisted.end_list(false, false);
         unlisted.lacks(&a, true);
         unlisted.lacks(&b, false);
         for _ in 0..3 {
             assert!(unlisted.was_never_shown(&b), "it is to be written after each list");
-            unlisted.end_list(false);
+            unlisted.end_list(false, false);
         }
         assert!(!unlisted.is_lacking(&a) && unlisted.lacking.len() == 1);
     }

@@ -17,7 +17,12 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    mapping::{load::load, login::LoginTemplate, spec::auth::AuthSpec, target::Target},
+    mapping::{
+        load::load,
+        login::LoginTemplate,
+        spec::{TargetSpec, auth::AuthSpec},
+        target::Target,
+    },
     model::{
         ids::{RecordOwner, Version},
         pod::{
@@ -33,7 +38,7 @@ use crate::{
     },
     registry::{
         Encoded, RecordChange, Registry as _,
-        mapped::{MappedOperation, TargetClient, recorder::ExchangeLog},
+        mapped::{MappedOperation, TargetClient, reader::TargetReader, recorder::ExchangeLog},
     },
 };
 
@@ -56,6 +61,10 @@ pub(super) struct Contents {
     pub(super) records: BTreeMap<String, Json>,
     /// Whether the registry assigns ids.
     pub(super) assigns: bool,
+    /// Whether it refuses to create a second record with a `uid`.
+    pub(super) is_unique: bool,
+    /// Whether updates are answered as if there were no record.
+    pub(super) is_read_only: bool,
     next_id: u64,
     /// Method, and path with query.
     pub(super) requests: Vec<(String, String)>,
@@ -132,13 +141,24 @@ impl Fake {
         self.make_client(members, owner, None)
     }
 
-    fn make_client(&self, members: &str, owner: &RecordOwner, log: Option<Arc<ExchangeLog>>) -> TargetClient {
+    /// What the commands read the registry with.
+    pub(super) fn reader(&self, members: &str) -> TargetReader {
+        let (target, spec) = self.compile(members, &owner());
+        TargetReader::new(target, &spec.connection, None, Duration::from_secs(5), None).unwrap()
+    }
+
+    fn compile(&self, members: &str, owner: &RecordOwner) -> (Target, TargetSpec) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let indented: String = members.lines().map(|line| format!("    {line}\n")).collect();
         let file = format!("targets:\n  - name: t\n    url: http://{}/\n{indented}", self.address);
-        let loaded = load("targets.yaml", &file).unwrap_or_else(|errors| panic!("{errors:#?}"));
-        let spec = &loaded.targets[0].spec;
-        let target = Target::compile(spec, owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let mut loaded = load("targets.yaml", &file).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let spec = loaded.targets.swap_remove(0).spec;
+        let target = Target::compile(&spec, owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        (target, spec)
+    }
+
+    fn make_client(&self, members: &str, owner: &RecordOwner, log: Option<Arc<ExchangeLog>>) -> TargetClient {
+        let (target, spec) = self.compile(members, owner);
         let login = match &spec.connection.auth {
             Some(AuthSpec::Login(login)) => Some(LoginTemplate::compile(login, &spec.connection.url, owner).unwrap()),
             _ => None,
@@ -291,6 +311,9 @@ impl Contents {
             .collect();
         match (method.as_str(), path.split('/').collect::<Vec<_>>().as_slice()) {
             ("PUT", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
+            ("POST", ["systems"]) if self.is_unique && self.records.values().any(|held| held["uid"] == sent["uid"]) => {
+                reply(409, &json!({"error": "exists"}))
+            }
             ("POST", ["systems"]) => {
                 let id = if self.assigns {
                     self.next_id += 1;
@@ -303,7 +326,9 @@ impl Contents {
                 }
                 self.store(id, headers, sent)
             }
-            ("PATCH", ["systems", id]) if !self.records.contains_key(*id) => reply(404, &json!({"error": "none"})),
+            ("PATCH", ["systems", id]) if self.is_read_only || !self.records.contains_key(*id) => {
+                reply(404, &json!({"error": "none"}))
+            }
             ("PATCH", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
             ("DELETE", ["systems", id]) => match self.records.remove(*id) {
                 Some(_) => StatusCode::NO_CONTENT.into_response(),

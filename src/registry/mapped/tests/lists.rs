@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, Fault, REST, cause, delete, delete_pod, inventory, pod, put, uid, write, write_pod};
+use super::fake::{
+    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, inventory, pod, put, uid, write, write_pod,
+};
 use crate::{
     model::{digest::Fingerprint, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
@@ -306,6 +308,66 @@ async fn overlapping_page_is_no_duplicate() {
     ];
     fake.fail(pages.map(|page| Fault::Say(page.to_string())));
     assert_eq!(inventory(&client).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn number_that_loses_digits_is_refused() {
+    const LONG: &str = "100000000000000000000000000021";
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    let shown = fake.contents().records["1"].to_string().replace("\"id\":1,", &format!("\"id\":{LONG},"));
+    let page = Fault::Say(format!(r#"{{"results": [{shown}], "count": 1}}"#));
+    fake.fail([page]);
+    let failure = inventory(&client).await.unwrap_err();
+    let says = "`remote` is 1e+29, a number with more digits than can be kept";
+    assert!(matches!(&failure, Failure::Inventory(cause) if cause.contains(says)), "{failure}");
+    // The record of another owner does not matter.
+    fake.fail([Fault::Say(format!(r#"{{"results": [{}], "count": 1}}"#, shown.replace(MARK, "another")))]);
+    assert_eq!(inventory(&client).await, Ok(Vec::new()));
+    let client = fake.client(ASSIGNED);
+    fake.fail([Fault::Say(shown.clone())]);
+    assert!(cause(write_pod(&client, 3, "web").await).starts_with(&format!("uncertain: {says}")));
+    let found = shown.replace(&uid(2), &uid(3));
+    fake.fail([Fault::Say(format!(r#"{{"results": [{found}]}}"#))]);
+    fake.requests();
+    assert!(
+        cause(write_pod(&client, 3, "web").await).starts_with("rejected: in the answer to `find`, `remote` is 1e+29")
+    );
+    assert_eq!(fake.requests(), [format!("GET systems?uid={}", uid(3))], "no second one is created");
+}
+
+#[tokio::test]
+async fn commands_refuse_what_the_client_refuses() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    let reader = fake.reader(REST);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let record = fake.contents().records[&uid(1)].clone();
+    let mut nameless = record.clone();
+    nameless["id"] = json!(null);
+    let mut foreign = nameless.clone();
+    foreign["owner"] = json!("another");
+    let page = |results: &[serde_json::Value]| {
+        Fault::Say(json!({"results": results, "next": null, "count": results.len()}).to_string())
+    };
+    for (results, what) in [
+        (vec![record.clone(), record.clone()], Some("listed twice")),
+        (vec![nameless, record.clone()], Some("has no id")),
+        (vec![foreign, record], None),
+    ] {
+        fake.fail([page(&results), page(&results), page(&results)]);
+        let causes = [
+            inventory(&client).await.err(),
+            reader.list(&reader.target().kinds[0]).await.err(),
+            reader.probe().await.err(),
+        ];
+        for cause in causes {
+            assert_eq!(cause.is_some(), what.is_some(), "{cause:?}");
+            assert!(what.is_none_or(|what| cause.unwrap().to_string().contains(what)), "{what:?}");
+        }
+    }
 }
 
 #[tokio::test]
