@@ -27,13 +27,16 @@ func get(path string, into any) bool {
 		log.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != 200 && answer.StatusCode != 410 {
+	if answer.StatusCode == 410 {
+		return false
+	}
+	if answer.StatusCode != 200 {
 		log.Fatalf("%s: status %d", path, answer.StatusCode)
 	}
 	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
 		log.Fatal(err)
 	}
-	return answer.StatusCode == 200
+	return true
 }
 
 // inventory prints all records. Then come the changes since its first page, some of them again.

@@ -13,29 +13,35 @@ BASE, CLUSTER, CURSOR = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 HEADERS = {"Authorization": "Bearer " + os.environ["REGISTRY_TOKEN"]} if "REGISTRY_TOKEN" in os.environ else {}
 
 
-def get(path):
-    with urllib.request.urlopen(urllib.request.Request(f"{BASE}/v1/{path}", headers=HEADERS), timeout=30) as answer:
-        return json.load(answer)
+def get(path):  # None if the answer is 410: what was asked for is no longer kept
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{BASE}/v1/{path}", headers=HEADERS), timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code != 410:
+            raise
+        return None
 
 
 def inventory():  # all records; then come the changes since its first page, some of them again
-    answer = get(f"clusters/{CLUSTER}/pods?limit=5000")
-    since = answer["asOf"]
+    since, page = None, ""
     while True:
+        answer = get(f"clusters/{CLUSTER}/pods?limit=5000{page}")
+        if answer is None:  # the page is no longer kept: all pages again
+            since, page = None, ""
+            continue
+        since = answer["asOf"] if since is None else since
         for item in answer["items"]:
             print("have", item["id"], flush=True)
         if "next" not in answer:
             return since
-        answer = get(f"clusters/{CLUSTER}/pods?limit=5000&page=" + urllib.parse.quote(answer["next"]))
+        page = "&page=" + urllib.parse.quote(answer["next"])
 
 
 since = int(CURSOR.read_text()) if CURSOR.exists() else inventory()
 while True:
-    try:
-        answer = get(f"changes?cluster={CLUSTER}&since={since}")
-    except urllib.error.HTTPError as error:
-        if error.code != 410:  # the changes after the cursor are no longer kept
-            raise
+    answer = get(f"changes?cluster={CLUSTER}&since={since}")
+    if answer is None:  # the changes after the cursor are no longer kept
         since = inventory()
         continue
     for change in answer["items"]:

@@ -103,9 +103,23 @@ impl Probe {
         })
     }
 
+    /// Whether a member or an element of the answer is `null`.
+    pub(super) fn has_null(&self) -> bool {
+        has_null(self.json())
+    }
+
     /// Whether the answer is a problem.
     pub(super) fn is_error(&self) -> bool {
         self.method != "HEAD" && self.status().is_some_and(|status| status >= 400)
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    let is_null = |value: &Value| value.is_null() || has_null(value);
+    match value {
+        Value::Array(elements) => elements.iter().any(is_null),
+        Value::Object(members) => members.values().any(is_null),
+        _ => false,
     }
 }
 
@@ -140,6 +154,14 @@ mod tests {
         assert_eq!(created.has("/version/seq", &json!(1)), Ok(()));
         let missing = created.has("/version/epoch", &json!(1));
         assert_eq!(missing, Err("expected `version.epoch` 1, and it is missing".to_owned()));
+    }
+
+    #[test]
+    fn nulls_are_found_inside() {
+        assert!(probe(200, json!({"items": [{"scope": null}]})).has_null());
+        assert!(!probe(200, json!({"items": [{"scope": "null"}]})).has_null());
+        // No JSON.
+        assert!(!probe(204, Value::Null).has_null());
     }
 
     #[test]

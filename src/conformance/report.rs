@@ -6,12 +6,15 @@
 //! | `url` | the registry's address |
 //! | `incomplete` | why the run ended early; absent otherwise |
 //! | `leftovers` | the records that could not be removed; absent if all are gone |
+//! | `seconds` | how long the run took |
 //! | `counts` | `brokenMusts`, `brokenShoulds`, `passed`, `skipped` |
 //! | `checks[]` | `id`, `level`, `result` (`broken`, `passed`, `skipped`), `section`, `sentence`, and `fix` |
 //! | of a broken check | `why`, `request` (`method`, `path`, `body`) and `answer` (`status`, `body`, or `missing`) |
 //! | of a skipped check | `why` |
 
 pub mod junit;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -53,6 +56,8 @@ pub struct ConformanceReport {
     pub incomplete: Option<String>,
     /// What could not be removed.
     pub leftovers: Option<String>,
+    /// With the removal of the records.
+    pub took: Duration,
 }
 
 impl ConformanceReport {
@@ -99,6 +104,7 @@ impl ConformanceReport {
         lines.extend(self.leftovers.iter().map(|what| format!("Not removed: {what}.")));
         let [musts, shoulds, passed, skipped] = self.counts();
         lines.push(format!("Broken: {musts} must, {shoulds} should. Passed: {passed}. Skipped: {skipped}."));
+        lines.push(format!("The run took {} s.", self.seconds()));
         lines
     }
 
@@ -107,6 +113,7 @@ impl ConformanceReport {
         let mut document = json!({
             "url": self.url,
             "cluster": self.cluster,
+            "seconds": self.seconds(),
             "counts": {"brokenMusts": musts, "brokenShoulds": shoulds, "passed": passed, "skipped": skipped},
             "checks": self.results.iter().map(check_json).collect::<Vec<_>>(),
         });
@@ -116,6 +123,11 @@ impl ConformanceReport {
             }
         }
         document
+    }
+
+    /// How long the run took, rounded up.
+    fn seconds(&self) -> u64 {
+        self.took.as_secs() + u64::from(self.took.subsec_nanos() > 0)
     }
 
     /// Broken musts, broken shoulds, passed, skipped.
@@ -188,6 +200,7 @@ mod tests {
             ],
             incomplete: None,
             leftovers: None,
+            took: Duration::from_millis(5_200),
         }
     }
 
@@ -197,7 +210,8 @@ mod tests {
         assert_eq!(lines[2], "BROKEN must  fenced-write");
         assert_eq!(lines[4], "  asked:  PUT /v1/x?a=1&b=2");
         assert!(!lines.iter().any(|line| line.contains("problem-detail")), "{lines:#?}");
-        assert_eq!(lines.last().unwrap(), "Broken: 1 must, 0 should. Passed: 1. Skipped: 1.");
+        assert_eq!(lines[lines.len() - 2], "Broken: 1 must, 0 should. Passed: 1. Skipped: 1.");
+        assert_eq!(lines.last().unwrap(), "The run took 6 s.");
         assert!(sample().lines(true).contains(&"PASSED   problem-detail".to_owned()));
     }
 

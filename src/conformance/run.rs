@@ -1,6 +1,6 @@
 //! One run: the scenarios one after the other, then the removal of what was written, then the report.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ pub enum Ending {
 /// # Errors
 /// If a file of the settings cannot be used. Everything else is in the report.
 pub async fn run(access: Access, cluster: String, stop: &CancellationToken) -> Result<Conformance, Error> {
-    let url = access.url.to_string();
+    let (url, started) = (access.url.to_string(), Instant::now());
     let mut suite = Suite::new(HttpProber::new(access)?, cluster.clone());
     let limited = tokio::time::timeout(RUN_AT_MOST, scenarios::run(&mut suite));
     let (ending, incomplete) = match stop.run_until_cancelled(limited).await {
@@ -55,6 +55,7 @@ pub async fn run(access: Access, cluster: String, stop: &CancellationToken) -> R
     let limit = if ending == Ending::Interrupted { CLEANUP_AFTER_SIGNAL } else { RUN_AT_MOST };
     let removed = tokio::time::timeout(limit, cleanup::remove(&mut suite)).await;
     let leftovers = removed.unwrap_or_else(|_| Some(format!("some records, as {} s had passed", limit.as_secs())));
-    let report = ConformanceReport { url, cluster, results: suite.results, incomplete, leftovers };
+    let (results, took) = (suite.results, started.elapsed());
+    let report = ConformanceReport { url, cluster, results, incomplete, leftovers, took };
     Ok(Conformance { report, ending })
 }

@@ -44,6 +44,22 @@ pub(super) fn record(cluster: &str, owner: &str, id: &str, (epoch, seq): (u64, u
     }))
 }
 
+/// A record with every kind of member: known, optional and unknown ones.
+pub(super) fn rich_record(cluster: &str, owner: &str, id: &str, version: (u64, u64)) -> Value {
+    let mut record = record(cluster, owner, id, version, "ä \"quoted\" 🚀");
+    record["pod"]["labels"] = json!({"app": "web"});
+    record["pod"]["annotations"] = json!({"team": "a"});
+    record["pod"]["conformanceFuture"] = json!(7);
+    record["workload"] = json!([{"kind": "Deployment", "name": "web", "derived": true}]);
+    record["placement"] = json!({"node": "n", "podIPs": ["192.0.2.1"], "hostNetwork": true});
+    record["containers"] = json!([{"name": "web", "role": "app", "image": "i:1", "ready": false, "restarts": 2}]);
+    record["serviceAccount"] = json!("web");
+    record["truncated"] = json!(["labels"]);
+    record["version"]["generation"] = json!(3);
+    record["conformanceFuture"] = json!({"b": [2, 1], "a": {"größe": "10 €", "emoji": "🚀"}});
+    with_digest(record)
+}
+
 /// The record with its own digest instead of the one it has.
 pub(super) fn with_digest(mut record: Value) -> Value {
     let digest = digest(&record);
@@ -88,6 +104,14 @@ mod tests {
             assert!(!adapted.contains("\"id\":\"c\"") && adapted.contains("\"epoch\":7"), "{name}: {adapted}");
         }
         assert!(vectors.records.len() >= 3 && vectors.refused.len() >= 25);
+    }
+
+    #[test]
+    fn rich_record_is_small() {
+        let record = rich_record("conformance-00000000", "pod-registrar", "inventory-whole", (7, 12));
+        // Registries with a low limit of bytes take it.
+        assert!(record.to_string().len() < 1_000, "{}", record.to_string().len());
+        assert_eq!(record["digest"].as_str(), digest(&record).as_deref());
     }
 
     #[test]

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::{
     http::{Credentials, HttpProber},
-    probe::{Expectation, Probe},
+    probe::{Expectation, Probe, expect},
     report::{Breach, RuleResult, Standing},
     rule::ProtocolRule,
-    sample,
+    rules, sample,
 };
 use crate::model::ids::DEFAULT_OWNER;
 
@@ -60,13 +60,15 @@ pub(super) struct Suite {
     pub(super) written: BTreeSet<(String, String)>,
     /// All answers that are problems.
     pub(super) problems: Vec<Probe>,
+    /// The first answer that has `null` somewhere, or the last one without.
+    pub(super) nulls: Option<Probe>,
     seq: u64,
 }
 
 impl Suite {
     pub(super) fn new(http: HttpProber, cluster: String) -> Self {
         let (claims, results, written) = (Claims::default(), Vec::new(), BTreeSet::new());
-        Self { http, cluster, claims, results, written, problems: Vec::new(), seq: 0 }
+        Self { http, cluster, claims, results, written, problems: Vec::new(), nulls: None, seq: 0 }
     }
 
     pub(super) fn has_token(&self) -> bool {
@@ -91,6 +93,16 @@ impl Suite {
         }
     }
 
+    /// Judges the form of a time, if the answer has one at this place.
+    pub(super) fn judge_time(&mut self, probe: &Probe, pointer: &str) {
+        if let Some(found) = probe.json().pointer(pointer) {
+            let is_time = found.as_str().is_some_and(is_protocol_time);
+            let name = pointer.trim_start_matches('/').replace('/', ".");
+            let outcome = expect(is_time, || format!("expected `{name}` in UTC with milliseconds, got {found}"));
+            self.judge(&rules::access::TIMES, probe, outcome);
+        }
+    }
+
     /// Notes why a rule is not judged.
     pub(super) fn skip(&mut self, rule: &'static ProtocolRule, why: &str) {
         if !self.results.iter().any(|result| result.rule.name == rule.name) {
@@ -103,6 +115,17 @@ impl Suite {
         self.results
             .iter()
             .any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Skipped(_)))
+    }
+
+    pub(super) fn is_broken(&self, rule: &'static ProtocolRule) -> bool {
+        self.results
+            .iter()
+            .any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Broken(_)))
+    }
+
+    /// Whether a rule was judged, and not broken so far.
+    pub(super) fn is_passed(&self, rule: &'static ProtocolRule) -> bool {
+        self.results.iter().any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Passed))
     }
 
     pub(super) fn skip_all(&mut self, rules: &'static [ProtocolRule], why: &str) {
@@ -137,6 +160,9 @@ impl Suite {
         }
         if probe.is_error() {
             self.problems.push(probe.clone());
+        }
+        if !self.nulls.as_ref().is_some_and(Probe::has_null) {
+            self.nulls = Some(probe.clone());
         }
         Ok(probe)
     }
@@ -188,6 +214,13 @@ impl Suite {
 
     pub(super) fn record(&self, owner: &str, id: &str, version: (u64, u64), name: &str) -> Value {
         sample::record(&self.cluster, owner, id, version, name)
+    }
+
+    /// A record with every kind of member, or a small one if the registry takes only smaller ones.
+    pub(super) fn rich_record(&self, owner: &str, id: &str, version: (u64, u64)) -> Value {
+        let rich = sample::rich_record(&self.cluster, owner, id, version);
+        let fits = rich.to_string().len() <= self.claims.max_record_bytes;
+        if fits { rich } else { self.record(owner, id, version, "small") }
     }
 
     pub(super) async fn put(&mut self, owner: &str, id: &str, record: &Value) -> Result<Probe, Halt> {
@@ -267,6 +300,16 @@ impl PagesRead {
     }
 }
 
+/// Whether a text is a time as the protocol writes it: `2026-11-23T10:00:00.000Z`.
+fn is_protocol_time(text: &str) -> bool {
+    const FORM: &str = "0000-00-00T00:00:00.000Z";
+    text.len() == FORM.len()
+        && text.bytes().zip(FORM.bytes()).all(|(found, form)| match form {
+            b'0' => found.is_ascii_digit(),
+            sign => found == sign,
+        })
+}
+
 /// A text in a query.
 pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -283,6 +326,14 @@ pub(super) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_z() {
+        assert!(is_protocol_time("2026-11-23T10:00:00.000Z"));
+        for wrong in ["2026-11-23T10:00:00Z", "2026-11-23T10:00:00.000+00:00", "2026-11-23 10:00:00.000Z", ""] {
+            assert!(!is_protocol_time(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn page_tokens_are_escaped() {

@@ -12,7 +12,8 @@ pub fn xml(report: &ConformanceReport) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>".to_owned(),
         format!(
             "<testsuite name=\"pod-registrar conformance\" tests=\"{tests}\" failures=\"{failures}\" \
-             skipped=\"{skipped}\" errors=\"{errors}\">"
+             skipped=\"{skipped}\" errors=\"{errors}\" time=\"{}\">",
+            report.seconds()
         ),
     ];
     lines.extend(report.results.iter().map(case));

@@ -19,6 +19,12 @@ rules! {
         "In an address, decode `%`-escapes in ids only: the controller writes the `:` of `pods:batch` and `pods:digest` \
          as it is.",
         "Decode %-escapes in the last part of the address: `a%3Ab` is the id `a:b`.";
+    ABSENT_NOT_NULL: Must, "Conventions",
+        "Absent values and empty collections are left out, never `null`.",
+        "Leave members without a value out of your answers.";
+    TIMES: Must, "Conventions",
+        "Times are RFC 3339 in UTC with milliseconds: `2026-11-23T10:00:00.000Z`.",
+        "Write times in UTC with three digits after the second, and `Z`.";
     HEAD: May, "Conventions",
         "HEAD may be answered like GET.",
         "Answer HEAD with the status of GET and no body.";
@@ -40,6 +46,9 @@ rules! {
     TOKEN_MISSING: Must, "Problems",
         "401 | `unauthorized` | no token, or an unknown one. Send `WWW-Authenticate: Bearer`",
         "Answer requests without Authorization with 401 `unauthorized` and WWW-Authenticate: Bearer.";
+    TOKEN_EVERYWHERE: Must, "Security",
+        "The controller sends `Authorization: Bearer <token>` with every request, capabilities included.",
+        "Check the token at every address, that of the capabilities included.";
     TOKEN_UNKNOWN: Must, "Security",
         "Answer 401 to an unknown token, 403 to another cluster's, before you check anything else of the request.",
         "Answer tokens that you do not know with 401 `unauthorized`.";

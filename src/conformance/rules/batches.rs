@@ -42,6 +42,12 @@ rules! {
     BATCH_VERSIONS: Must, "Write a batch",
         "`status` is the status that the operation would have had as a request.",
         "Apply the order of versions to each operation.";
+    BATCH_NO_ID: Must, "Write a batch",
+        "Where there is no `id`, or one that is no string, it is empty.",
+        "Answer such an operation with an empty `id` and status 422, and judge the others.";
+    BATCH_WITHIN_LIMIT: Must, "Capabilities",
+        "`maxBatchItems` | may | operations per batch; 500 by default",
+        "Take batches up to the limits that you claim, or claim the limits that you have.";
     BATCH_TOO_MANY: Must, "Write a batch",
         "More operations or bytes than your capabilities allow are 413 `too-large` for the whole batch.",
         "Count the operations before you apply the first one.";

@@ -18,6 +18,10 @@ rules! {
     BUCKETS_REFUSED: Must, "Bucket digests",
         "`buckets` is 1, 256 (the default) or 65,536.",
         "Answer 422 `schema` to other numbers.";
+    BUCKET_PARAMETERS: Must, "Inventory pages",
+        "These are 422 `schema`: a `limit` that is 0 or no number, an unknown `view` or `lifecycle`, other `buckets`, a \
+         `bucket` that is not from 0 to `buckets` - 1, and one of these parameters twice.",
+        "Compare `bucket` with `buckets`, and answer 422 `schema`.";
     INVENTORY_OF_BUCKET: Must, "Inventory pages",
         "`bucket`, `buckets` | | for `digest-inventory`: one bucket, of 256 by default",
         "With `bucket`, send only the records of this bucket.";

@@ -15,6 +15,18 @@ rules! {
     CHANGES_RESUME: Must, "Changes",
         "`next` is the `since` of the next request; if nothing matches, it is the last number.",
         "Send as `next` the number of the last change of the answer.";
+    CHANGES_SINCE: Must, "Changes",
+        "`next` is the `since` of the next request; if nothing matches, it is the last number.",
+        "Send only changes with a number above `since`.";
+    CHANGES_LAST: Must, "Changes",
+        "`next` is the `since` of the next request; if nothing matches, it is the last number.",
+        "If no change matches, send the number of the last change of all clusters as `next`.";
+    CHANGES_LIMIT: Must, "Changes",
+        "`limit` is 1,000 by default; above 5,000 counts as 5,000.",
+        "Send at most `limit` changes, and take a higher `limit` as 5,000.";
+    CHANGES_OF_ALL: Must, "Changes",
+        "Without it, show the changes of all clusters that the token covers; that is not 403.",
+        "Without `cluster`, send the changes of all clusters.";
     CHANGES_FILTER: Must, "Changes",
         "`cluster` is an optional filter, and the only one.",
         "With `cluster`, send only changes of this cluster.";

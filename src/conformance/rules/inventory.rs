@@ -21,6 +21,12 @@ rules! {
     INVENTORY_NEXT: Must, "Inventory pages",
         "`next` is opaque, at most 1,024 bytes, and absent on the last page.",
         "Leave `next` out on the last page.";
+    INVENTORY_PAGES_FILLED: Must, "Inventory pages",
+        "A page may be shorter than `limit`, but only the last one may be empty.",
+        "Leave `next` out of an empty page.";
+    INVENTORY_LIMIT_REDUCED: Must, "Inventory pages",
+        "`limit` | must | items per page; 500 by default, above 5,000 counts as 5,000",
+        "Take a `limit` above 5,000 as 5,000; do not refuse it.";
     INVENTORY_COUNT: Must, "Inventory pages",
         "`count` is the number of records that match, over all pages.",
         "Count all records of the writer, not those of the page.";
@@ -34,10 +40,13 @@ rules! {
         "These are 422 `schema`: a `limit` that is 0 or no number, an unknown `view` or `lifecycle`, other `buckets`, a \
          `bucket` that is not from 0 to `buckets` - 1, and one of these parameters twice.",
         "Check the parameters, and answer 422 `schema`.";
-    INVENTORY_FULL: May, "Inventory pages",
+    INVENTORY_FULL: Must, "Inventory pages",
         "`view` | must | `digest`: id, digest and version, the default; `full`: whole records (may)",
-        "With view=full, send whole records.";
-    INVENTORY_LIFECYCLE: May, "Inventory pages",
+        "With view=full, send each record with all members as they were received, or answer 422 to this view.";
+    INVENTORY_TEXT: Must, "Inventory pages",
+        "`q` | may | text in namespace/name, id or node, without regard to case",
+        "With `q`, send only records that have the text, and count them; or ignore `q`.";
+    INVENTORY_LIFECYCLE: Must, "Inventory pages",
         "`lifecycle` | may | only records in this state",
-        "With `lifecycle`, send only records in this state, and count them.";
+        "With `lifecycle`, send only records in this state, and count them; or ignore `lifecycle`.";
 }

@@ -16,6 +16,9 @@ rules! {
     PUT_MOVES_VERSION: Must, "The order of versions",
         "a record, lower version | put, equal digest | only the version moves, 200; this is no change",
         "Store the newer version also if the content is equal.";
+    VERSION_PAIR: Must, "How it works",
+        "version | the pair (epoch, seq), compared as a pair: first the epoch, then the seq",
+        "Compare the epochs first, and the seqs only if the epochs are equal.";
     SAME_VERSION_OTHER_PUT: Must, "The order of versions",
         "a record, equal version | put, other digest | 409 `stale-version`",
         "Refuse other content under a version that is stored.";

@@ -18,6 +18,9 @@ rules! {
     TTL_GRANTED: Must, "Open a session",
         "`ttlSeconds` | must | the time to live that you grant; reduce one that is too high",
         "Answer with a `ttlSeconds` from 1 to the requested one.";
+    TTL_REDUCED: Must, "Open a session",
+        "`ttlSeconds` | must | the time to live that you grant; reduce one that is too high",
+        "Open the session with a shorter time to live; do not refuse a high one.";
     TTL_BELOW_ONE: Must, "Open a session",
         "`ttlSeconds` | always | how long the session is live without a heartbeat; below 1 is `schema`",
         "Refuse a `ttlSeconds` below 1 with 422 `schema`.";
@@ -44,6 +47,9 @@ rules! {
     PREVIOUS_SCOPE: Should, "Open a session",
         "`previous.scope`, `.clusterUid` | should | as that session has them",
         "Keep `scope` with the session, and return it in `previous`.";
+    PREVIOUS_CLUSTER_UID: Should, "Open a session",
+        "`previous.scope`, `.clusterUid` | should | as that session has them",
+        "Keep `clusterUid` with the writer, and return it in `previous`.";
     TEXTS_UNCHANGED: Must, "Open a session",
         "Return `instance` and `scope` unchanged, and never parse, shorten or normalize them: the controller compares \
          them with its own.",
@@ -63,6 +69,12 @@ rules! {
     EXPIRES_AT_CHANGES: Must, "Renew a session",
         "It must differ after each heartbeat.",
         "Set `expiresAt` to now plus the time to live at each heartbeat.";
+    HEARTBEAT_TTL: Must, "Renew a session",
+        "`ttlSeconds` replaces the session's time to live.",
+        "Set `expiresAt` to now plus the `ttlSeconds` of this heartbeat.";
+    HEARTBEAT_MEMBERS: Must, "Renew a session",
+        "Only `epoch` and `ttlSeconds` are in every heartbeat.",
+        "Accept heartbeats without `instance`, `synced` and `counts`.";
     HEARTBEAT_EPOCH: Must, "Sessions",
         "These rules hold for heartbeats and for closing too, except that the closed session may be closed again.",
         "Check the epoch of heartbeats and of closing as for writes.";
@@ -76,9 +88,27 @@ rules! {
     CONTENDER_KEPT: Should, "Renew a session",
         "Opening a session keeps the contender.",
         "Keep the contender with the writer, not with the session.";
+    CONTENDER_HARMLESS: Must, "Renew a session",
+        "A contender changes no session and no record.",
+        "Refuse the request of an old epoch, and leave the newest session as it is.";
+    STALE_ACCEPTS_WRITES: Must, "Sessions",
+        "That changes only what you show: you must still accept its writes and must not delete anything.",
+        "Check only the epoch of a write, and whether the session is closed; not its time to live.";
+    STALE_KEEPS_RECORDS: Must, "Sessions",
+        "That changes only what you show: you must still accept its writes and must not delete anything.",
+        "Delete no record when a session becomes stale.";
+    STALE_RENEWED: Must, "Sessions",
+        "That changes only what you show: you must still accept its writes and must not delete anything.",
+        "Accept a heartbeat of a stale session. The session is live again.";
+    STALE_SHOWN: Must, "Sessions",
+        "A session that misses its heartbeats becomes `stale`.",
+        "Show the state `stale` once `expiresAt` has passed, until the next heartbeat.";
     SESSION_CLOSED: Must, "Close a session",
         "`DELETE /v1/clusters/{cluster}/session?epoch=7` → 204 · 409 · 422.",
         "Answer 204 to the holder that closes its session.";
+    CLOSING_KEEPS_RECORDS: Must, "Close a session",
+        "Nothing is deleted.",
+        "Keep all records of the writer when it closes its session.";
     CLOSED_AGAIN: Must, "Close a session",
         "Closing the closed session again is 204.",
         "Answer 204 when the newest session is closed already.";
@@ -103,15 +133,24 @@ rules! {
     CLUSTER_SHOWS_OWNERS: Must, "Show a cluster",
         "Show all owners, whatever the parameter `owner` names.",
         "Ignore `owner` at this address, and list every owner that has a session.";
-    CLUSTER_UID_KEPT: May, "Two clusters with one id",
+    CLUSTER_NAME_KEPT: Must, "Open a session",
+        "`clusterName` | may | a name for people; keep the last one that was sent",
+        "Show the last `clusterName` as `name`, or show no name.";
+    CLUSTER_UID_KEPT: Must, "Two clusters with one id",
         "Keep it with the writer: a session without it keeps that of the session before.",
         "Keep `clusterUid` until a session names another one.";
-    SYNCED: May, "Show a cluster",
+    SYNCED: Must, "Show a cluster",
         "`synced` | may | only people read it",
         "Show `synced` of the last heartbeat; absent means false.";
-    CLUSTER_LIST: May, "Show a cluster",
+    CLUSTER_LIST: Must, "Show a cluster",
         "`GET /v1/clusters` → 200 lists all clusters that the token covers, ordered by id.",
         "List each cluster that has a session, ordered by id.";
+    CLUSTER_LIST_PODS: Must, "Show a cluster",
+        "Each entry has `pods`, the records of all its owners.",
+        "Add up the records of all owners of the cluster.";
+    OWNER_DEFAULT: Must, "Conventions",
+        "It is left out for the owner `pod-registrar`.",
+        "Take a request without `owner` as one of the owner `pod-registrar`.";
     OWNERS_APART_SESSIONS: Must, "How it works",
         "Sessions, epochs, records, tombstones, inventories and digests belong to one writer.",
         "Store sessions by cluster and owner: a session of one owner fences no other.";

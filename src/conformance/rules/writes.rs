@@ -18,6 +18,12 @@ rules! {
     DIGEST: Should, "Digests and the canonical form",
         "You should compute the digest yourself.",
         "Compute the digest in four steps, and test it with docs/protocol-v1-vectors.json.";
+    NUMBERS: Must, "Conventions",
+        "Numbers are integers between -2^53 and 2^53, both excluded, without fraction or exponent, and not `-0`.",
+        "Store epochs, seqs and all other numbers with 64 bits, and return them unchanged.";
+    SCHEMA_LATER: Must, "Records",
+        "Accept any `schema` from 1 upwards, and store it unchanged.",
+        "Check only that `schema` is a whole number from 1.";
     REFUSED_VALUE: Should, "Conventions",
         "You should do so because parsers disagree about these, and the digest would depend on the parser.",
         "Refuse duplicate names, null, other forms of numbers and lone surrogates with 422 `schema`.";

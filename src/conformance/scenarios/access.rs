@@ -16,7 +16,7 @@ use crate::{
 const DEFAULTS: [(&str, u64); 3] = [("maxBatchItems", 500), ("maxBatchBytes", 4_194_304), ("maxRecordBytes", 65_536)];
 
 /// An id of 128 characters with all that ids may have.
-const LONG_ID: &str = "a:b@c~d.e_f-012345678901234567890123456789012345678901234567890123456789012345678901234567\
+pub(super) const LONG_ID: &str = "a:b@c~d.e_f-012345678901234567890123456789012345678901234567890123456789012345678901234567\
      89012345678901234567890123456789012345";
 
 /// Reads what the registry claims.
@@ -60,6 +60,10 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     tokens(suite).await?;
     let end = ids(suite).await;
     problems(suite);
+    if let Some(probe) = suite.nulls.take() {
+        let outcome = expect(!probe.has_null(), || "expected no member that is `null`".to_owned());
+        suite.judge(&rules::ABSENT_NOT_NULL, &probe, outcome);
+    }
     end
 }
 
@@ -86,6 +90,10 @@ async fn ids(suite: &mut Suite) -> Result<(), Halt> {
     let probe = suite.page(OWNER, "conformanceUnknown=1").await?;
     suite.judge(&rules::UNKNOWN_PARAMETERS, &probe, probe.is(&[200]));
     let epoch = suite.session(OWNER).await?;
+    let counts = json!({"pods": 1, "pending": 0, "conformanceUnknown": 1});
+    let beat = json!({"epoch": epoch, "ttlSeconds": 90, "counts": counts, "conformanceUnknown": [1]});
+    let probe = suite.heartbeat(OWNER, &beat).await?;
+    suite.judge(&rules::UNKNOWN_PARAMETERS, &probe, probe.is(&[200]));
     let seq = suite.seqs(2);
     let record = suite.record(OWNER, LONG_ID, (epoch, seq + 1), "ids");
     let put = suite.put(OWNER, LONG_ID, &record).await?;
@@ -94,13 +102,17 @@ async fn ids(suite: &mut Suite) -> Result<(), Halt> {
     suite.judge(&rules::IDS, &found, found.is(&[200]));
     let found = suite.find(OWNER, &LONG_ID.replace(':', "%3A").replace('@', "%40").replace('~', "%7E")).await?;
     suite.judge(&rules::IDS_ESCAPED, &found, found.is(&[200]));
+    for path in [suite.at(OWNER, "/pods", &format!("owner={LONG_ID}")), format!("v1/clusters/{LONG_ID}/pods")] {
+        let empty = suite.get(path).await?;
+        suite.judge(&rules::IDS, &empty, empty.is(&[200]).and_then(|()| empty.has("/count", &json!(0))));
+    }
     Ok(())
 }
 
 async fn tokens(suite: &mut Suite) -> Result<(), Halt> {
     if !suite.has_token() {
         let why = "the run has no token; give one with --token-file";
-        let rules = [&rules::TOKEN_MISSING, &rules::TOKEN_UNKNOWN, &rules::TOKEN_FIRST];
+        let rules = [&rules::TOKEN_MISSING, &rules::TOKEN_EVERYWHERE, &rules::TOKEN_UNKNOWN, &rules::TOKEN_FIRST];
         rules.into_iter().for_each(|rule| suite.skip(rule, why));
         return Ok(());
     }
@@ -115,6 +127,40 @@ async fn tokens(suite: &mut Suite) -> Result<(), Halt> {
     for (method, path, body) in [("GET", query, None), ("POST", body, Some("{".to_owned()))] {
         let probe = suite.send_as(method, path, body, Credentials::None).await?;
         suite.judge(&rules::TOKEN_FIRST, &probe, probe.refuses(401, "unauthorized"));
+    }
+    token_everywhere(suite).await
+}
+
+/// Sends a request to each address without a token, and with an unknown one.
+async fn token_everywhere(suite: &mut Suite) -> Result<(), Halt> {
+    let pod = suite.at(OWNER, "/pods/token", "");
+    let required = [
+        ("GET", "v1/capabilities".to_owned()),
+        ("GET", suite.at(OWNER, "", "")),
+        ("GET", suite.at(OWNER, "/pods", "")),
+        ("GET", pod.clone()),
+        ("PUT", pod),
+        ("DELETE", suite.at(OWNER, "/pods/token", "epoch=1&seq=1")),
+        ("POST", suite.at(OWNER, "/session", "")),
+        ("PUT", suite.at(OWNER, "/session", "")),
+        ("DELETE", suite.at(OWNER, "/session", "epoch=1")),
+    ];
+    // A registry may lack them, and answer 404 to everyone.
+    let optional = [
+        ("POST", suite.at(OWNER, "/pods:batch", "")),
+        ("GET", suite.at(OWNER, "/pods:digest", "")),
+        ("GET", "v1/changes".to_owned()),
+        ("GET", "v1/clusters".to_owned()),
+    ];
+    let all = required.map(|of| (of, false)).into_iter().chain(optional.map(|of| (of, true)));
+    for ((method, path), is_optional) in all {
+        for credentials in [Credentials::None, Credentials::Unknown] {
+            let body = ["POST", "PUT"].contains(&method).then(|| "{}".to_owned());
+            let probe = suite.send_as(method, path.clone(), body, credentials).await?;
+            let is_absent = is_optional && matches!(probe.status(), Some(404 | 405));
+            let outcome = if is_absent { Ok(()) } else { probe.refuses(401, "unauthorized") };
+            suite.judge(&rules::TOKEN_EVERYWHERE, &probe, outcome);
+        }
     }
     Ok(())
 }

@@ -1,35 +1,112 @@
-//! Batches: their results, what is refused of them, and their limits.
+//! Batches: their results, and what is refused of them. No batch is above the limits that the registry claims, except
+//! those of `batch_limits`.
 
 use serde_json::{Value, json};
 
-use super::{vectors::remove_if_stored, writes::sized};
+use super::{batch_limits, vectors::remove_if_stored};
 use crate::{
     conformance::{
         probe::{Expectation, Probe, expect},
+        rule::ProtocolRule,
         rules::batches as rules,
         suite::{Halt, Suite},
     },
     model::ids::DEFAULT_OWNER as OWNER,
 };
 
-/// The most operations and bytes that are tried.
-const MOST_ITEMS: usize = 5_000;
-const MOST_BYTES: usize = 16 << 20;
+/// Bytes of a batch around its operations.
+const AROUND: usize = 64;
 
 pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let epoch = suite.session(OWNER).await?;
     results(suite, epoch).await?;
     mixed(suite, epoch).await?;
+    without_id(suite, epoch).await?;
     whole(suite, epoch).await?;
-    items_limit(suite, epoch).await?;
-    bytes_limit(suite, epoch).await
+    batch_limits::run(suite, epoch).await
 }
 
-fn put(suite: &Suite, id: &str, version: (u64, u64), name: &str) -> Value {
+/// Operations that were sent in as many batches as the limits of the registry need.
+struct SentOperations {
+    /// Each batch with the place of its first operation.
+    batches: Vec<(usize, Probe)>,
+}
+
+impl SentOperations {
+    /// The batch of an operation, and the operation's place in it.
+    fn batch_of(&self, at: usize) -> Option<(&Probe, usize)> {
+        self.batches.iter().rev().find(|(first, _)| *first <= at).map(|(first, probe)| (probe, at - first))
+    }
+
+    /// Judges a rule by the results of operations: each place with the expected status.
+    fn judge(&self, suite: &mut Suite, rule: &'static ProtocolRule, statuses: &[(usize, u16)]) {
+        for (at, status) in statuses {
+            let Some((probe, place)) = self.batch_of(*at) else { continue };
+            suite.judge(rule, probe, probe.has(&format!("/results/{place}/status"), &json!(status)));
+        }
+    }
+
+    /// Judges a rule by the problem of an operation.
+    fn judge_problem(&self, suite: &mut Suite, rule: &'static ProtocolRule, at: usize, name: &str) {
+        if let Some((probe, place)) = self.batch_of(at) {
+            suite.judge(rule, probe, refused(probe, place, name));
+        }
+    }
+}
+
+/// Sends operations in batches within the limits. Each operation has its expected status. Judges the status of each
+/// batch, and the ids of its results.
+async fn send(suite: &mut Suite, epoch: u64, operations: &[(Value, u16)]) -> Result<SentOperations, Halt> {
+    let mut batches = Vec::new();
+    let mut first = 0;
+    while first < operations.len() {
+        let count = fitting(suite, &operations[first..])?;
+        let part = &operations[first..first + count];
+        let bodies: Vec<Value> = part.iter().map(|(operation, _)| operation.clone()).collect();
+        let probe = suite.batch(epoch, &bodies).await?;
+        let succeeds = part.iter().all(|(_, status)| *status < 300);
+        suite.judge(&rules::BATCH_SUCCEEDS, &probe, probe.is(&[if succeeds { 200 } else { 207 }]));
+        suite.need("a batch", &probe, &[200, 207])?;
+        let ids: Vec<&str> = bodies.iter().map(|operation| operation["id"].as_str().unwrap_or_default()).collect();
+        suite.judge(&rules::BATCH_RESULTS, &probe, ids_are(&probe, &ids));
+        batches.push((first, probe));
+        first += count;
+    }
+    Ok(SentOperations { batches })
+}
+
+/// How many of these operations fit into one batch, at least one.
+fn fitting(suite: &Suite, operations: &[(Value, u16)]) -> Result<usize, Halt> {
+    let (items, bytes) = (suite.claims.max_batch_items.max(1), suite.claims.max_batch_bytes);
+    let mut total = AROUND;
+    let mut count = 0;
+    for (operation, _) in operations.iter().take(items) {
+        total += operation.to_string().len() + 1;
+        if total > bytes {
+            break;
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return Err(Halt::Scenario(format!("a batch with one operation needs {total} bytes; the limit is {bytes}")));
+    }
+    Ok(count)
+}
+
+/// Skips the rule if two operations are more than the registry takes.
+fn takes_two(suite: &mut Suite, rule: &'static ProtocolRule) -> bool {
+    let takes_two = suite.claims.max_batch_items >= 2;
+    if !takes_two {
+        suite.skip(rule, "this needs a batch of 2 operations; the limit is 1");
+    }
+    takes_two
+}
+
+pub(super) fn put(suite: &Suite, id: &str, version: (u64, u64), name: &str) -> Value {
     json!({"op": "put", "id": id, "record": suite.record(OWNER, id, version, name)})
 }
 
-fn deletion(id: &str, (epoch, seq): (u64, u64)) -> Value {
+pub(super) fn deletion(id: &str, (epoch, seq): (u64, u64)) -> Value {
     let version = json!({"epoch": epoch, "seq": seq});
     json!({"op": "delete", "id": id, "version": version, "reason": "deleted", "observed": "watch"})
 }
@@ -40,29 +117,29 @@ fn ids_are(probe: &Probe, ids: &[&str]) -> Expectation {
     expect(found == ids, || format!("expected results for {ids:?}, got {found:?}"))
 }
 
-fn statuses_are(probe: &Probe, statuses: &[u64]) -> Expectation {
+pub(super) fn statuses_are(probe: &Probe, statuses: &[u64]) -> Expectation {
     let found: Vec<u64> = probe.list("/results").iter().filter_map(|result| result["status"].as_u64()).collect();
     expect(found == statuses, || format!("expected the statuses {statuses:?}, got {found:?}"))
 }
 
 /// Expects a problem of this name in the result of one operation.
-fn refused(probe: &Probe, at: usize, name: &str) -> Expectation {
+pub(super) fn refused(probe: &Probe, at: usize, name: &str) -> Expectation {
     probe.has(&format!("/results/{at}/problem/type"), &json!(format!("urn:pod-registrar:problem:{name}")))
 }
 
 async fn results(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let seq = suite.seqs(4);
     let operations = [
-        put(suite, "batch-b", (epoch, seq + 1), "one"),
-        put(suite, "batch-a", (epoch, seq + 2), "one"),
-        deletion("batch-c", (epoch, seq + 3)),
+        (put(suite, "batch-b", (epoch, seq + 1), "one"), 201),
+        (put(suite, "batch-a", (epoch, seq + 2), "one"), 201),
+        (deletion("batch-c", (epoch, seq + 3)), 204),
     ];
-    let probe = suite.batch(epoch, &operations).await?;
-    suite.judge(&rules::BATCH_SUCCEEDS, &probe, probe.is(&[200]));
-    suite.need("a batch", &probe, &[200, 207])?;
-    suite.judge(&rules::BATCH_RESULTS, &probe, ids_are(&probe, &["batch-b", "batch-a", "batch-c"]));
-    suite.judge(&rules::BATCH_VERSIONS, &probe, statuses_are(&probe, &[201, 201, 204]));
-    suite.judge(&rules::BATCH_DIGEST, &probe, probe.has("/results/0/digest", &operations[0]["record"]["digest"]));
+    let sent = send(suite, epoch, &operations).await?;
+    sent.judge(suite, &rules::BATCH_VERSIONS, &[(0, 201), (1, 201), (2, 204)]);
+    if let Some((probe, place)) = sent.batch_of(0) {
+        let digest = &operations[0].0["record"]["digest"];
+        suite.judge(&rules::BATCH_DIGEST, probe, probe.has(&format!("/results/{place}/digest"), digest));
+    }
     let probe = suite.batch(epoch, &[]).await?;
     let outcome = probe.is(&[200]).and_then(|()| probe.has("/results", &json!([])));
     suite.judge(&rules::BATCH_EMPTY, &probe, outcome);
@@ -73,31 +150,42 @@ async fn results(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
 async fn mixed(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let seq = suite.seqs(10);
     let operations = [
-        put(suite, "batch-d", (epoch, seq + 1), "one"),
-        put(suite, "batch-a", (epoch, 1), "late"),
-        put(suite, "batch-c", (epoch, 1), "late"),
-        json!({"op": "move", "id": "batch-e", "version": {"epoch": epoch, "seq": seq + 2}}),
-        put(suite, "batch-f", (epoch - 1, seq + 3), "other epoch"),
-        deletion("-no id", (epoch, seq + 4)),
-        put(suite, "batch-g", (epoch, seq + 5), "one"),
+        (put(suite, "batch-d", (epoch, seq + 1), "one"), 201),
+        (put(suite, "batch-a", (epoch, 1), "late"), 409),
+        (put(suite, "batch-c", (epoch, 1), "late"), 409),
+        (json!({"op": "move", "id": "batch-e", "version": {"epoch": epoch, "seq": seq + 2}}), 422),
+        (put(suite, "batch-f", (epoch - 1, seq + 3), "other epoch"), 422),
+        (deletion("-no id", (epoch, seq + 4)), 422),
+        (put(suite, "batch-g", (epoch, seq + 5), "one"), 201),
     ];
-    let probe = suite.batch(epoch, &operations).await?;
-    let ids = ["batch-d", "batch-a", "batch-c", "batch-e", "batch-f", "-no id", "batch-g"];
-    suite.judge(&rules::BATCH_RESULTS, &probe, ids_are(&probe, &ids));
-    suite.judge(&rules::BATCH_SUCCEEDS, &probe, probe.is(&[207]));
-    let outcome =
-        probe.has("/results/0/status", &json!(201)).and_then(|()| probe.has("/results/6/status", &json!(201)));
-    suite.judge(&rules::BATCH_MIXED, &probe, outcome);
-    let outcome =
-        probe.has("/results/1/status", &json!(409)).and_then(|()| probe.has("/results/2/status", &json!(409)));
-    suite.judge(&rules::BATCH_VERSIONS, &probe, outcome);
-    let outcome = refused(&probe, 1, "stale-version").and_then(|()| refused(&probe, 2, "tombstoned"));
-    suite.judge(&rules::BATCH_PROBLEM, &probe, outcome);
-    suite.judge(&rules::BATCH_UNKNOWN_OPERATION, &probe, probe.has("/results/3/status", &json!(422)));
-    suite.judge(&rules::BATCH_OPERATION_EPOCH, &probe, probe.has("/results/4/status", &json!(422)));
+    let sent = send(suite, epoch, &operations).await?;
+    sent.judge(suite, &rules::BATCH_VERSIONS, &[(1, 409), (2, 409)]);
+    sent.judge_problem(suite, &rules::BATCH_PROBLEM, 1, "stale-version");
+    sent.judge_problem(suite, &rules::BATCH_PROBLEM, 2, "tombstoned");
+    sent.judge(suite, &rules::BATCH_UNKNOWN_OPERATION, &[(3, 422)]);
+    sent.judge(suite, &rules::BATCH_OPERATION_EPOCH, &[(4, 422)]);
+    if !takes_two(suite, &rules::BATCH_MIXED) {
+        return Ok(());
+    }
+    sent.judge(suite, &rules::BATCH_MIXED, &[(0, 201), (6, 201)]);
     for id in ["batch-d", "batch-g"] {
         let found = suite.find(OWNER, id).await?;
         suite.judge(&rules::BATCH_MIXED, &found, found.is(&[200]));
+    }
+    Ok(())
+}
+
+/// Operations without an id that is a text.
+async fn without_id(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    let seq = suite.seqs(2);
+    let mut number = deletion("", (epoch, seq + 1));
+    number["id"] = json!(7);
+    let missing = json!({"op": "delete", "version": {"epoch": epoch, "seq": seq + 2}});
+    for operation in [number, missing] {
+        let probe = suite.batch(epoch, &[operation]).await?;
+        let outcome =
+            probe.is(&[207]).and_then(|()| ids_are(&probe, &[""])).and_then(|()| statuses_are(&probe, &[422]));
+        suite.judge(&rules::BATCH_NO_ID, &probe, outcome);
     }
     Ok(())
 }
@@ -115,6 +203,9 @@ async fn whole(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
         (&rules::BATCH_UNKNOWN_SESSION, epoch + 1, &new, 409, "unknown-session"),
     ];
     for (rule, batch_epoch, operations, status, name) in cases {
+        if operations.len() > 1 && !takes_two(suite, rule) {
+            continue;
+        }
         let probe = suite.batch(batch_epoch, operations).await?;
         suite.judge(rule, &probe, probe.refuses(status, name));
         let found = suite.find(OWNER, ID).await?;
@@ -126,42 +217,26 @@ async fn whole(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     Ok(())
 }
 
-async fn items_limit(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
-    let limit = suite.claims.max_batch_items;
-    if limit > MOST_ITEMS {
-        suite.skip(&rules::BATCH_TOO_MANY, &format!("the limit of {limit} operations per batch is not tried"));
-        return Ok(());
-    }
-    let seq = suite.seqs(1) + 1;
-    let operations: Vec<Value> = (0..=limit).map(|n| deletion(&format!("many-{n}"), (epoch, seq))).collect();
-    let body = json!({"epoch": epoch, "operations": operations}).to_string();
-    let probe = suite.send("POST", suite.at(OWNER, "/pods:batch", ""), Some(body)).await?;
-    suite.judge(&rules::BATCH_TOO_MANY, &probe, probe.refuses(413, "too-large"));
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn bytes_limit(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
-    let (batch, record) = (suite.claims.max_batch_bytes, suite.claims.max_record_bytes);
-    if batch > MOST_BYTES {
-        suite.skip(&rules::BATCH_TOO_LARGE, &format!("the limit of {batch} bytes per batch is not tried"));
-    } else {
-        let body = json!({"epoch": epoch, "operations": [], "padding": "x".repeat(batch)}).to_string();
-        let probe = suite.send("POST", suite.at(OWNER, "/pods:batch", ""), Some(body)).await?;
-        match probe.answer {
-            // A registry may close the connection while it still receives.
-            Err(_) => suite.skip(&rules::BATCH_TOO_LARGE, "the connection ended while the body was sent"),
-            Ok(_) => suite.judge(&rules::BATCH_TOO_LARGE, &probe, probe.refuses(413, "too-large")),
-        }
+    fn sent(firsts: &[usize]) -> SentOperations {
+        let probe = |first: &usize| Probe {
+            method: "POST",
+            path: first.to_string(),
+            body: None,
+            answer: Err("it was closed".to_owned()),
+        };
+        SentOperations { batches: firsts.iter().map(|first| (*first, probe(first))).collect() }
     }
-    if record + 4_000 > batch.min(MOST_BYTES) {
-        suite.skip(&rules::BATCH_RECORD_TOO_LARGE, "a record above its limit does not fit into a batch");
-        return Ok(());
+
+    #[test]
+    fn operation_is_found_in_its_batch() {
+        let place = |sent: &SentOperations, at| sent.batch_of(at).map(|(probe, place)| (probe.path.clone(), place));
+        assert_eq!(place(&sent(&[0]), 6), Some(("0".to_owned(), 6)));
+        assert_eq!(place(&sent(&[0, 2, 4]), 3), Some(("2".to_owned(), 1)));
+        assert_eq!(place(&sent(&[0, 2, 4]), 4), Some(("4".to_owned(), 0)));
+        assert_eq!(place(&sent(&[]), 0), None);
     }
-    let seq = suite.seqs(2);
-    let large = json!({"op": "put", "id": "batch-large", "record": sized(suite, "batch-large", (epoch, seq + 1), record + 1_000)});
-    let operations = [large, put(suite, "batch-small", (epoch, seq + 2), "one")];
-    let probe = suite.batch(epoch, &operations).await?;
-    let outcome = statuses_are(&probe, &[413, 201]).and_then(|()| refused(&probe, 0, "too-large"));
-    suite.judge(&rules::BATCH_RECORD_TOO_LARGE, &probe, outcome);
-    Ok(())
 }

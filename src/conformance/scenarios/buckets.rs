@@ -20,6 +20,7 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
         let seq = suite.seqs(1) + 1;
         suite.place(OWNER, &format!("bucket-{n}"), (epoch, seq)).await?;
     }
+    change(suite, epoch).await?;
     let reading = suite.read(OWNER, "limit=5000").await?;
     for buckets in [Buckets::One, Buckets::By8Bits, Buckets::By16Bits] {
         let query = format!("buckets={}", buckets.count());
@@ -36,6 +37,19 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let probe = suite.get(suite.at(OWNER, "/pods:digest", "buckets=2")).await?;
     suite.judge(&rules::BUCKETS_REFUSED, &probe, probe.refuses(422, "schema"));
     one_bucket(suite, &reading).await
+}
+
+/// Writes that a registry has to add to digests that it keeps: a put with another digest, one with an equal digest, and
+/// a deletion.
+async fn change(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    let seq = suite.seqs(3);
+    for (id, at, name) in [("bucket-1", 1, "replaced"), ("bucket-2", 2, "placed")] {
+        let record = suite.record(OWNER, id, (epoch, seq + at), name);
+        let probe = suite.put(OWNER, id, &record).await?;
+        suite.need("a put", &probe, &[200, 201])?;
+    }
+    let probe = suite.delete(OWNER, "bucket-3", (epoch, seq + 3)).await?;
+    suite.need("a deletion", &probe, &[200, 204])
 }
 
 /// The records and the xor of their digests, by bucket.
@@ -79,13 +93,21 @@ fn judge(suite: &mut Suite, probe: &Probe, buckets: Buckets, reading: &PagesRead
     suite.judge(&rules::BUCKETS_CONSISTENT, probe, outcome);
 }
 
-async fn one_bucket(suite: &mut Suite, reading: &PagesRead) -> Result<(), Halt> {
+async fn one_bucket(suite: &mut Suite, all: &PagesRead) -> Result<(), Halt> {
     let bucket = Buckets::By8Bits.of("bucket-0");
-    let probe = suite.page(OWNER, &format!("limit=5000&buckets=256&bucket={bucket}")).await?;
-    let found: Vec<&str> = probe.list("/items").iter().filter_map(|item| item["id"].as_str()).collect();
-    let ids = reading.ids();
-    let expected: Vec<&str> = ids.into_iter().filter(|id| Buckets::By8Bits.of(id) == bucket).collect();
-    let outcome = expect(found == expected, || format!("expected {expected:?}, got {found:?}"));
-    suite.judge(&rules::INVENTORY_OF_BUCKET, &probe, outcome);
+    let reading = suite.read(OWNER, &format!("limit=5000&buckets=256&bucket={bucket}")).await?;
+    let (found, ids) = (reading.ids(), all.ids());
+    let expected: Vec<&str> = ids.iter().copied().filter(|id| Buckets::By8Bits.of(id) == bucket).collect();
+    if let Some(last) = reading.pages.last() {
+        let count = last.number("/count");
+        let is_counted = [expected.len(), ids.len()].iter().any(|number| count == Some(*number as u64));
+        let outcome = expect(found == expected, || format!("expected {expected:?}, got {found:?}"))
+            .and_then(|()| expect(is_counted, || format!("expected `count` {}, got {count:?}", expected.len())));
+        suite.judge(&rules::INVENTORY_OF_BUCKET, last, outcome);
+    }
+    for query in ["buckets=2&bucket=0", "buckets=256&bucket=256", "buckets=1&bucket=1", "bucket=conformance"] {
+        let probe = suite.page(OWNER, query).await?;
+        suite.judge(&rules::BUCKET_PARAMETERS, &probe, probe.refuses(422, "schema"));
+    }
     Ok(())
 }

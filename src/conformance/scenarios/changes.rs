@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::writes::LONG_REASON;
 use crate::{
     conformance::{
         probe::{Probe, expect},
@@ -19,46 +20,94 @@ const BEYOND: u64 = 1 << 40;
 
 pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let last = end(suite).await?;
-    write(suite).await?;
-    let changes = read(suite, &format!("&since={last}&limit=100")).await?;
-    suite.need("reading the changes", &changes, &[200])?;
-    judge(suite, &changes, last);
+    let epoch = write(suite).await?;
+    let changes = read_all(suite, &format!("cluster={}&limit=100", suite.cluster), last).await?;
+    judge(suite, &changes, last, epoch);
     resume(suite, &changes, last).await?;
-    let other = suite.get(format!("v1/changes?cluster={}-none&since={last}", suite.cluster)).await?;
-    let count = other.list("/items").len();
-    let outcome = expect(count == 0, || format!("expected no change of a cluster without records, got {count}"));
-    suite.judge(&rules::CHANGES_FILTER, &other, outcome);
+    limits(suite, last).await?;
+    others(suite, &changes, last).await?;
     let probe = read(suite, &format!("&since={}", last + BEYOND)).await?;
     suite.judge(&rules::CHANGES_GONE, &probe, probe.refuses(410, "gone"));
-    let newest = changes.list("/items").last().and_then(|change| change["n"].as_u64()).unwrap_or_default();
     let page = suite.page(OWNER, "limit=1").await?;
-    let as_of = page.number("/asOf").unwrap_or_default();
+    let (as_of, newest) = (page.number("/asOf").unwrap_or_default(), changes.newest());
     let outcome = expect(as_of >= newest, || format!("expected `asOf` from {newest}, got {as_of}"));
     suite.judge(&rules::CHANGES_AS_OF, &page, outcome);
     Ok(())
+}
+
+/// Changes of one or more pages.
+struct ChangesRead {
+    items: Vec<Value>,
+    /// The last page that has a change, or else the first one.
+    page: Probe,
+}
+
+impl ChangesRead {
+    fn newest(&self) -> u64 {
+        self.items.last().and_then(|change| change["n"].as_u64()).unwrap_or_default()
+    }
 }
 
 async fn read(suite: &mut Suite, query: &str) -> Result<Probe, Halt> {
     suite.get(format!("v1/changes?cluster={}{query}", suite.cluster)).await
 }
 
+/// Judges the numbers of a page that was asked for with this `since`. Returns `next`, if it leads on.
+fn step(suite: &mut Suite, page: &Probe, since: Option<u64>) -> Result<Option<u64>, Halt> {
+    suite.need("reading the changes", page, &[200])?;
+    let next = page.number("/next").ok_or_else(|| Halt::Scenario("the changes have no `next`".to_owned()))?;
+    if let (Some(since), Some(first)) = (since, page.number("/items/0/n")) {
+        let outcome = expect(first > since, || format!("expected changes above `since` {since}, got {first}"));
+        suite.judge(&rules::CHANGES_SINCE, page, outcome);
+    }
+    let leads_on = !page.list("/items").is_empty() && since.is_none_or(|since| next > since);
+    Ok(leads_on.then_some(next))
+}
+
+/// Reads all pages from `since` to the end of the feed. A page may be shorter than its limit.
+async fn read_all(suite: &mut Suite, query: &str, since: u64) -> Result<ChangesRead, Halt> {
+    let mut since = since;
+    let mut read: Option<ChangesRead> = None;
+    for _ in 0..PAGES_MAX {
+        let page = suite.get(format!("v1/changes?{query}&since={since}")).await?;
+        let next = step(suite, &page, Some(since))?;
+        let items = page.list("/items").iter().filter(|item| item["n"].as_u64().is_none_or(|n| n > since)).cloned();
+        match &mut read {
+            None => read = Some(ChangesRead { items: items.collect(), page }),
+            Some(read) => {
+                read.items.extend(items);
+                if next.is_some() {
+                    read.page = page;
+                }
+            }
+        }
+        match next {
+            Some(next) => since = next,
+            None => break,
+        }
+    }
+    read.ok_or_else(|| Halt::Scenario("the changes were not read".to_owned()))
+}
+
 /// Reads the feed to its end, and returns the last number.
 async fn end(suite: &mut Suite) -> Result<u64, Halt> {
-    let mut since = String::new();
+    let mut page = read(suite, "&limit=5000").await?;
+    let mut since = None;
     for _ in 0..PAGES_MAX {
-        let page = read(suite, &format!("&limit=5000{since}")).await?;
-        suite.need("reading the changes", &page, &[200])?;
-        let next = page.number("/next").ok_or_else(|| Halt::Scenario("the changes have no `next`".to_owned()))?;
-        if page.list("/items").is_empty() {
-            return Ok(next);
+        match step(suite, &page, since)? {
+            // An empty page, or one that does not lead on.
+            None => return Ok(page.number("/next").or(since).unwrap_or_default()),
+            Some(next) => {
+                since = Some(next);
+                page = read(suite, &format!("&limit=5000&since={next}")).await?;
+            }
         }
-        since = format!("&since={next}");
     }
     Err(Halt::Scenario("the end of the changes was not reached".to_owned()))
 }
 
-/// Three changes, and four operations that are none.
-async fn write(suite: &mut Suite) -> Result<(), Halt> {
+/// Three changes, and four operations that are none. Returns the epoch.
+async fn write(suite: &mut Suite) -> Result<u64, Halt> {
     let (epoch, seq) = (suite.session(OWNER).await?, suite.seqs(10));
     for (at, name) in [(1, "one"), (1, "one"), (2, "one"), (3, "two")] {
         let record = suite.record(OWNER, ID, (epoch, seq + at), name);
@@ -66,48 +115,86 @@ async fn write(suite: &mut Suite) -> Result<(), Halt> {
         suite.need("a put", &probe, &[200, 201])?;
     }
     for (id, at) in [("change-unknown", 4), (ID, 5), (ID, 5)] {
-        let probe = suite.delete(OWNER, id, (epoch, seq + at)).await?;
-        suite.need("a deletion", &probe, &[200, 204])?;
+        let query = format!("epoch={epoch}&seq={}&reason={LONG_REASON}&observed=watch", seq + at);
+        let probe = suite.send("DELETE", suite.at(OWNER, &format!("/pods/{id}"), &query), None).await?;
+        // A status that another rule judges hides no change.
+        suite.need("a deletion", &probe, &[200, 204, 404])?;
     }
-    Ok(())
+    Ok(epoch)
 }
 
-fn judge(suite: &mut Suite, changes: &Probe, last: u64) {
-    let items = changes.list("/items");
+fn judge(suite: &mut Suite, changes: &ChangesRead, last: u64, epoch: u64) {
+    let ChangesRead { items, page } = changes;
     let of = |item: &Value| (item["op"].as_str().unwrap_or_default().to_owned(), item["id"].clone());
     let found: Vec<_> = items.iter().map(of).collect();
     let expected: Vec<_> = ["put", "put", "delete"].map(|op| (op.to_owned(), json!(ID))).into();
     let mut rest = found.iter();
     let has_all = expected.iter().all(|change| rest.any(|found| found == change));
-    let is_named = items.iter().all(|item| item["cluster"] == suite.cluster.as_str() && item["owner"] == OWNER);
-    let outcome = expect(has_all && is_named, || format!("expected put, put and delete of {ID}, got {found:?}"));
-    suite.judge(&rules::CHANGES_LISTED, changes, outcome);
+    let is_named = items.iter().all(|item| {
+        item["cluster"] == suite.cluster.as_str()
+            && item["owner"] == OWNER
+            && item["namespace"] == "conformance"
+            && item["epoch"] == epoch
+            && item["seq"].is_u64()
+    });
+    let outcome = expect(has_all && is_named, || {
+        format!("expected put, put and delete of {ID} with the members of the example, got {found:?}")
+    });
+    suite.judge(&rules::CHANGES_LISTED, page, outcome);
+    suite.judge_time(page, "/items/0/at");
     let outcome = expect(found.len() <= expected.len(), || format!("expected three changes, got {found:?}"));
-    suite.judge(&rules::CHANGES_ONLY_REAL, changes, outcome);
+    suite.judge(&rules::CHANGES_ONLY_REAL, page, outcome);
     let numbers: Vec<u64> = items.iter().filter_map(|item| item["n"].as_u64()).collect();
     let is_growing = numbers.iter().all(|n| *n > last) && numbers.is_sorted_by(|a, b| a < b);
     let outcome =
         expect(is_growing && numbers.len() == items.len(), || format!("expected growing numbers, got {numbers:?}"));
-    suite.judge(&rules::CHANGES_ORDER, changes, outcome);
+    suite.judge(&rules::CHANGES_ORDER, page, outcome);
     let deletion = items.iter().find(|item| item["op"] == "delete").cloned().unwrap_or_default();
-    let has_reason = deletion["reason"] == "deleted" && deletion["observed"] == "watch";
-    let outcome = expect(has_reason, || "expected `reason` deleted and `observed` watch".to_owned());
-    suite.judge(&rules::CHANGES_REASON, changes, outcome);
+    let has_reason = deletion["reason"] == LONG_REASON && deletion["observed"] == "watch";
+    let outcome = expect(has_reason, || format!("expected `reason` {LONG_REASON} and `observed` watch"));
+    suite.judge(&rules::CHANGES_REASON, page, outcome);
 }
 
-/// Reads the first change, then the others from its `next`, then nothing.
-async fn resume(suite: &mut Suite, all: &Probe, last: u64) -> Result<(), Halt> {
-    let mut found = Vec::new();
-    let mut next = last;
-    for limit in [1, 100, 100] {
-        let page = read(suite, &format!("&since={next}&limit={limit}")).await?;
-        let items = page.list("/items");
-        let outcome = page.is(&[200]).and_then(|()| expect(items.len() <= limit, || format!("expected {limit} items")));
-        suite.judge(&rules::CHANGES_RESUME, &page, outcome);
-        found.extend_from_slice(items);
-        next = page.number("/next").unwrap_or(next);
+/// Reads one change after the other, each from the `next` of the one before.
+async fn resume(suite: &mut Suite, all: &ChangesRead, last: u64) -> Result<(), Halt> {
+    if !suite.is_passed(&rules::CHANGES_SINCE) {
+        suite.skip(&rules::CHANGES_RESUME, "`since` is not followed, so that pages of one change lead nowhere");
+        return Ok(());
     }
-    let outcome = expect(found == all.list("/items"), || "expected the same changes, each once".to_owned());
-    suite.judge(&rules::CHANGES_RESUME, all, outcome);
+    let found = read_all(suite, &format!("cluster={}&limit=1", suite.cluster), last).await?;
+    let outcome = expect(found.items == all.items, || "expected the same changes, each once".to_owned());
+    suite.judge(&rules::CHANGES_RESUME, &found.page, outcome);
+    Ok(())
+}
+
+async fn limits(suite: &mut Suite, last: u64) -> Result<(), Halt> {
+    let page = read(suite, &format!("&since={last}&limit=1")).await?;
+    let count = page.list("/items").len();
+    suite.judge(&rules::CHANGES_LIMIT, &page, expect(count <= 1, || format!("expected 1 change, got {count}")));
+    for limit in [5_001, 1_000_000] {
+        let page = read(suite, &format!("&since={last}&limit={limit}")).await?;
+        suite.judge(&rules::CHANGES_LIMIT, &page, page.is(&[200]));
+    }
+    Ok(())
+}
+
+/// The changes of a cluster without records, and those of all clusters.
+async fn others(suite: &mut Suite, changes: &ChangesRead, last: u64) -> Result<(), Halt> {
+    let other = suite.get(format!("v1/changes?cluster={}-none&since={last}", suite.cluster)).await?;
+    let count = other.list("/items").len();
+    let outcome = expect(count == 0, || format!("expected no change of a cluster without records, got {count}"));
+    suite.judge(&rules::CHANGES_FILTER, &other, outcome);
+    let (next, newest) = (other.number("/next"), changes.newest());
+    let outcome = expect(count > 0 || next >= Some(newest), || format!("expected `next` from {newest}, got {next:?}"));
+    suite.judge(&rules::CHANGES_LAST, &other, outcome);
+    let first = suite.get(format!("v1/changes?limit=5000&since={last}")).await?;
+    suite.judge(&rules::CHANGES_OF_ALL, &first, first.is(&[200]));
+    if first.status() != Some(200) {
+        return Ok(());
+    }
+    let all = read_all(suite, "limit=5000", last).await?;
+    let has_all = changes.items.iter().all(|change| all.items.contains(change));
+    let outcome = expect(has_all, || "expected the changes of this run among those of all clusters".to_owned());
+    suite.judge(&rules::CHANGES_OF_ALL, &all.page, outcome);
     Ok(())
 }

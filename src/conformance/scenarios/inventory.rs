@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     conformance::{
-        probe::{Probe, expect},
+        probe::expect,
         rule::ProtocolRule,
         rules::inventory as rules,
         sample,
@@ -32,8 +32,8 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     changing(suite, epoch).await?;
     quiet(suite, &known).await?;
     parameters(suite).await?;
-    full(suite, &known).await?;
-    lifecycle(suite, epoch).await
+    full(suite, epoch).await?;
+    filters(suite, epoch).await
 }
 
 /// Reads pages of two items while a record before them disappears and another one appears.
@@ -79,6 +79,9 @@ fn judge_reading(suite: &mut Suite, reading: &PagesRead) {
         let fits = next.is_none_or(|next| next.as_str().is_some_and(|token| (1..=1_024).contains(&token.len())));
         let outcome = expect(fits, || "expected a `next` of 1 to 1,024 bytes, or none".to_owned());
         suite.judge(&rules::INVENTORY_NEXT, page, outcome);
+        let is_filled = count > 0 || next.is_none();
+        let outcome = expect(is_filled, || "expected items on a page that is not the last one".to_owned());
+        suite.judge(&rules::INVENTORY_PAGES_FILLED, page, outcome);
         let found = page.number("/asOf");
         let outcome =
             expect(found.is_some_and(|n| n >= as_of), || format!("expected `asOf` from {as_of}, got {found:?}"));
@@ -110,6 +113,10 @@ async fn parameters(suite: &mut Suite) -> Result<(), Halt> {
         let probe = suite.page(OWNER, query).await?;
         suite.judge(&rules::INVENTORY_PARAMETERS, &probe, probe.refuses(422, "schema"));
     }
+    for limit in [5_001, 1_000_000] {
+        let probe = suite.page(OWNER, &format!("limit={limit}")).await?;
+        suite.judge(&rules::INVENTORY_LIMIT_REDUCED, &probe, probe.is(&[200]));
+    }
     let probe = suite.page(OWNER, "page=conformance").await?;
     suite.judge(&rules::INVENTORY_PAGE_UNREADABLE, &probe, probe.refuses(410, "gone"));
     let probe = suite.page(OWNER, "page=").await?;
@@ -117,38 +124,68 @@ async fn parameters(suite: &mut Suite) -> Result<(), Halt> {
     Ok(())
 }
 
-async fn full(suite: &mut Suite, known: &BTreeMap<&str, Value>) -> Result<(), Halt> {
-    let probe = suite.page(OWNER, "view=full&limit=500").await?;
-    if probe.status() != Some(200) {
+/// Reads whole records, of which one has every kind of member.
+async fn full(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    const ID: &str = "inventory-whole";
+    let seq = suite.seqs(1) + 1;
+    let record = suite.rich_record(OWNER, ID, (epoch, seq));
+    let put = suite.put(OWNER, ID, &record).await?;
+    suite.need("a put", &put, &[200, 201])?;
+    let first = suite.page(OWNER, "view=full&limit=500").await?;
+    if first.status() != Some(200) {
         suite.skip(&rules::INVENTORY_FULL, "the registry has no view=full, which is allowed");
         return Ok(());
     }
-    let found = probe.list("/items").iter().find(|record| record["pod"]["uid"] == IDS[0]);
-    let is_whole = found.is_some_and(|record| {
-        record["digest"] == known[IDS[0]]["digest"] && record["digest"] == json!(sample::digest(record))
-    });
-    suite.judge(&rules::INVENTORY_FULL, &probe, expect(is_whole, || format!("expected the record of {}", IDS[0])));
+    let reading = suite.read(OWNER, "view=full&limit=500").await?;
+    let Some(last) = reading.pages.last() else { return Ok(()) };
+    let found = reading.items.iter().find(|found| found["pod"]["uid"] == ID).cloned().unwrap_or_default();
+    let members = record.as_object().into_iter().flatten();
+    let missing: Vec<&String> =
+        members.filter(|(name, value)| found.get(name.as_str()) != Some(*value)).map(|(name, _)| name).collect();
+    let outcome = expect(missing.is_empty(), || format!("expected the record of {ID} with its members {missing:?}"));
+    suite.judge(&rules::INVENTORY_FULL, last, outcome);
+    let wrong = reading.items.iter().find(|found| found["digest"] != json!(sample::digest(found)));
+    let id = wrong.map(|found| found["pod"]["uid"].clone()).unwrap_or_default();
+    let outcome = expect(wrong.is_none(), || format!("expected the digest of the content of {id}"));
+    suite.judge(&rules::INVENTORY_FULL, last, outcome);
     Ok(())
 }
 
-async fn lifecycle(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+/// Filters by state and by text: only one record matches.
+async fn filters(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     const ID: &str = "inventory-finished";
     let seq = suite.seqs(1) + 1;
     let mut record = suite.record(OWNER, ID, (epoch, seq), "finished");
     record["state"]["lifecycle"] = json!("finished");
     let put = suite.put(OWNER, ID, &sample::with_digest(record)).await?;
     suite.need("a put", &put, &[200, 201])?;
-    let probe = suite.page(OWNER, "lifecycle=finished").await?;
-    judge_filter(suite, &probe, &rules::INVENTORY_LIFECYCLE, ID);
+    filter(suite, &rules::INVENTORY_LIFECYCLE, "lifecycle=finished", ID).await?;
+    if suite.is_passed(&rules::INVENTORY_LIFECYCLE) {
+        let probe = suite.page(OWNER, "lifecycle=conformance").await?;
+        suite.judge(&rules::INVENTORY_PARAMETERS, &probe, probe.refuses(422, "schema"));
+    }
+    for text in ["CONFORMANCE%2FFIN", "Inventory-FIN"] {
+        filter(suite, &rules::INVENTORY_TEXT, &format!("q={text}"), ID).await?;
+    }
     Ok(())
 }
 
 /// A registry that does not know the filter lists all records.
-fn judge_filter(suite: &mut Suite, probe: &Probe, rule: &'static ProtocolRule, id: &str) {
-    let ids: Vec<&str> = probe.list("/items").iter().filter_map(|item| item["id"].as_str()).collect();
-    if probe.status() != Some(200) || ids.contains(&IDS[0]) {
-        return suite.skip(rule, "the registry does not filter by `lifecycle`, which is allowed");
+async fn filter(suite: &mut Suite, rule: &'static ProtocolRule, query: &str, id: &str) -> Result<(), Halt> {
+    let name = query.split('=').next().unwrap_or_default();
+    let why = format!("the registry does not filter by `{name}`, which is allowed");
+    let first = suite.page(OWNER, query).await?;
+    if first.status() != Some(200) {
+        suite.skip(rule, &why);
+        return Ok(());
+    }
+    let reading = suite.read(OWNER, query).await?;
+    let (ids, Some(last)) = (reading.ids(), reading.pages.last()) else { return Ok(()) };
+    if ids.contains(&IDS[0]) {
+        suite.skip(rule, &why);
+        return Ok(());
     }
     let outcome = expect(ids == [id], || format!("expected {id} alone, got {ids:?}"));
-    suite.judge(rule, probe, outcome.and_then(|()| probe.has("/count", &json!(1))));
+    suite.judge(rule, last, outcome.and_then(|()| last.has("/count", &json!(1))));
+    Ok(())
 }

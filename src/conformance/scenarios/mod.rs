@@ -4,12 +4,14 @@
 //! A scenario that cannot go on ends; its other rules are skipped with the reason.
 
 mod access;
+mod batch_limits;
 mod batches;
 mod buckets;
 mod changes;
 mod inventory;
 mod order;
 mod sessions;
+mod stale;
 mod tombstones;
 mod vectors;
 mod writes;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{access::LONG_ID, stale};
 use crate::{
     conformance::{
         probe::{Expectation, Probe, expect},
@@ -13,11 +14,16 @@ use crate::{
     model::ids::{DEFAULT_OWNER as OWNER, INTEGER_LIMIT},
 };
 
-/// Texts that a server must not change: quotes, spaces at the ends, and characters beyond ASCII.
-const INSTANCE: &str = " conformance \"1\" <ä 🚀> {a=b} ";
-const SCOPE: &str = "Scope: a,b; NOT json {\"x\": 1} ";
+/// Texts of 128 characters that a server must not change: quotes, spaces at the ends, and characters beyond ASCII.
+const INSTANCE: &str = " conformance \"1\" <ä 🚀> {a=b} instance-instance-instance-instance-insta\
+    nce-instance-instance-instance-instance-instance-instance ";
+const SCOPE: &str = "Scope: a,b; NOT json {\"x\": 1} größe 0123456789012345678901234567890123\
+    456789012345678901234567890123456789012345678901234567890 ";
+const CLUSTER_NAME: &str = "conformance";
 const SUCCESSOR: &str = "conformance-2";
-const CLUSTER_UID: &str = "conformance-uid";
+const CLUSTER_UID: &str = LONG_ID;
+/// A time to live that no registry grants.
+const LONGEST_TTL: u64 = 1_000_000_000;
 /// The wait between two heartbeats whose `expiresAt` must differ, also if the registry has whole seconds.
 const BETWEEN_HEARTBEATS: Duration = Duration::from_millis(1_100);
 
@@ -30,8 +36,9 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     contender(suite, first, second).await?;
     let last = min_epoch(suite, second).await?;
     closing(suite, last).await?;
-    list(suite).await?;
-    owners(suite).await
+    stale::run(suite).await?;
+    owners(suite).await?;
+    epoch_limit(suite).await
 }
 
 async fn before_the_first(suite: &mut Suite) -> Result<(), Halt> {
@@ -49,7 +56,7 @@ async fn before_the_first(suite: &mut Suite) -> Result<(), Halt> {
 /// Opens the first session with everything that a session can have, and writes a record in it.
 async fn first(suite: &mut Suite) -> Result<u64, Halt> {
     let body = json!({
-        "clusterName": "conformance", "instance": INSTANCE, "ttlSeconds": 90, "scope": SCOPE, "minEpoch": 0,
+        "clusterName": CLUSTER_NAME, "instance": INSTANCE, "ttlSeconds": 90, "scope": SCOPE, "minEpoch": 0,
         "clusterUid": CLUSTER_UID,
     });
     let opened = suite.open(OWNER, &body).await?;
@@ -78,6 +85,15 @@ async fn shown(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     suite.judge(&rules::TEXTS_UNCHANGED, &probe, unchanged(&entry));
     let expiry = expect(entry["expiresAt"].is_string(), || "expected `expiresAt` of the owner".to_owned());
     suite.judge(&rules::CLUSTER_SHOWS_EXPIRY, &probe, expiry);
+    suite.judge_time(&probe, "/owners/0/expiresAt");
+    match probe.json().get("name") {
+        None => suite.skip(&rules::CLUSTER_NAME_KEPT, "the registry shows no `name`, which is allowed"),
+        Some(_) => suite.judge(&rules::CLUSTER_NAME_KEPT, &probe, probe.has("/name", &json!(CLUSTER_NAME))),
+    }
+    match entry.get("clusterUid") {
+        None => suite.skip(&rules::CLUSTER_UID_KEPT, "the registry does not show `clusterUid`, which is allowed"),
+        Some(_) => suite.judge(&rules::CLUSTER_UID_KEPT, &probe, member(&entry, "clusterUid", &json!(CLUSTER_UID))),
+    }
     suite.judge(&rules::CLUSTER_SHOWS_PODS, &probe, member(&entry, "pods", &json!(1)));
     Ok(())
 }
@@ -88,7 +104,7 @@ fn unchanged(session: &Value) -> Expectation {
     if session.get("scope").is_none() { Ok(()) } else { member(session, "scope", &json!(SCOPE)) }
 }
 
-fn member(entry: &Value, name: &str, value: &Value) -> Expectation {
+pub(super) fn member(entry: &Value, name: &str, value: &Value) -> Expectation {
     expect(entry.get(name) == Some(value), || match entry.get(name) {
         Some(found) => format!("expected `{name}` {value}, got {found}"),
         None => format!("expected `{name}` {value}, and it is missing"),
@@ -109,27 +125,37 @@ async fn second(suite: &mut Suite, first: u64) -> Result<u64, Halt> {
         let outcome = expect(found == Some(first), || format!("expected the record with epoch {first}, got {found:?}"));
         suite.judge(&rules::RECORDS_KEEP_EPOCH, page, outcome);
     }
+    // This session has neither: both are those of the first one, if the registry showed them.
     let (probe, entry) = suite.shown(OWNER).await?;
-    match entry.get("clusterUid") {
-        None => suite.skip(&rules::CLUSTER_UID_KEPT, "the registry does not return `clusterUid`, which is allowed"),
-        Some(_) => {
-            suite.judge(&rules::CLUSTER_UID_KEPT, &probe, member(&entry, "clusterUid", &json!(CLUSTER_UID)));
-        }
+    if !suite.is_skipped(&rules::CLUSTER_UID_KEPT) {
+        suite.judge(&rules::CLUSTER_UID_KEPT, &probe, member(&entry, "clusterUid", &json!(CLUSTER_UID)));
+    }
+    if !suite.is_skipped(&rules::CLUSTER_NAME_KEPT) {
+        suite.judge(&rules::CLUSTER_NAME_KEPT, &probe, probe.has("/name", &json!(CLUSTER_NAME)));
     }
     Ok(epoch)
+}
+
+/// Judges the state of the session that this one replaced, if the registry sends it.
+pub(super) fn previous_state(suite: &mut Suite, opened: &Probe, state: &str) {
+    if opened.json().get("previous").is_some() {
+        suite.judge(&rules::PREVIOUS_MEMBERS, opened, opened.has("/previous/state", &json!(state)));
+    }
 }
 
 fn previous(suite: &mut Suite, opened: &Probe, first: u64) {
     let Some(previous) = opened.json().get("previous") else {
         suite.judge(&rules::PREVIOUS, opened, Err("expected `previous`, and it is missing".to_owned()));
         let why = "the registry does not send `previous`";
-        return [&rules::PREVIOUS_MEMBERS, &rules::PREVIOUS_SCOPE].into_iter().for_each(|rule| suite.skip(rule, why));
+        let rules = [&rules::PREVIOUS_MEMBERS, &rules::PREVIOUS_SCOPE, &rules::PREVIOUS_CLUSTER_UID];
+        return rules.into_iter().for_each(|rule| suite.skip(rule, why));
     };
     let outcome = member(previous, "epoch", &json!(first)).and_then(|()| member(previous, "state", &json!("live")));
     suite.judge(&rules::PREVIOUS_MEMBERS, opened, outcome);
     suite.judge(&rules::TEXTS_UNCHANGED, opened, unchanged(previous));
     let scope = expect(previous.get("scope").is_some(), || "expected `previous.scope`, and it is missing".to_owned());
     suite.judge(&rules::PREVIOUS_SCOPE, opened, scope);
+    suite.judge(&rules::PREVIOUS_CLUSTER_UID, opened, member(previous, "clusterUid", &json!(CLUSTER_UID)));
 }
 
 async fn fencing(suite: &mut Suite, first: u64, second: u64) -> Result<(), Halt> {
@@ -154,6 +180,7 @@ async fn heartbeats(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let has_expiry = expect(before.text("/expiresAt").is_some(), || "expected `expiresAt`".to_owned());
     let outcome = before.is(&[200]).and_then(|()| before.has("/epoch", &json!(epoch))).and(has_expiry);
     suite.judge(&rules::HEARTBEAT, &before, outcome);
+    suite.judge_time(&before, "/expiresAt");
     tokio::time::sleep(BETWEEN_HEARTBEATS).await;
     let after = suite.heartbeat(OWNER, &beat(epoch)).await?;
     let (was, is) = (before.text("/expiresAt"), after.text("/expiresAt"));
@@ -164,7 +191,27 @@ async fn heartbeats(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
         None => suite.skip(&rules::SYNCED, "the registry does not show `synced`, which is allowed"),
         Some(_) => suite.judge(&rules::SYNCED, &probe, member(&entry, "synced", &json!(true))),
     }
-    Ok(())
+    let bare = suite.heartbeat(OWNER, &json!({"epoch": epoch, "ttlSeconds": 90})).await?;
+    suite.judge(&rules::HEARTBEAT_MEMBERS, &bare, bare.is(&[200]));
+    let (probe, entry) = suite.shown(OWNER).await?;
+    if entry.get("synced").is_some() {
+        suite.judge(&rules::SYNCED, &probe, member(&entry, "synced", &json!(false)));
+    }
+    times_to_live(suite, epoch).await
+}
+
+/// Heartbeats with another time to live than the session was opened with.
+async fn times_to_live(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    let long = suite.heartbeat(OWNER, &beat(epoch)).await?;
+    let short = suite.heartbeat(OWNER, &json!({"epoch": epoch, "instance": SUCCESSOR, "ttlSeconds": 1})).await?;
+    let (late, early) = (long.text("/expiresAt"), short.text("/expiresAt"));
+    let is_earlier = matches!((late, early), (Some(late), Some(early)) if early < late);
+    let outcome = expect(is_earlier, || format!("expected `expiresAt` before {late:?}, got {early:?}"));
+    suite.judge(&rules::HEARTBEAT_TTL, &short, outcome);
+    let probe = suite.heartbeat(OWNER, &json!({"epoch": epoch, "instance": SUCCESSOR, "ttlSeconds": 0})).await?;
+    suite.judge(&rules::TTL_BELOW_ONE, &probe, probe.refuses(422, "schema"));
+    let probe = suite.heartbeat(OWNER, &beat(epoch)).await?;
+    suite.need("a heartbeat", &probe, &[200])
 }
 
 async fn contender(suite: &mut Suite, first: u64, second: u64) -> Result<(), Halt> {
@@ -172,6 +219,8 @@ async fn contender(suite: &mut Suite, first: u64, second: u64) -> Result<(), Hal
     let probe = suite.heartbeat(OWNER, &stale).await?;
     suite.judge(&rules::HEARTBEAT_EPOCH, &probe, probe.refuses(409, "stale-epoch"));
     let noted = suite.heartbeat(OWNER, &beat(second)).await?;
+    suite.judge(&rules::CONTENDER_HARMLESS, &noted, noted.is(&[200]));
+    suite.judge_time(&noted, "/contender/seenAt");
     let outcome = noted.has("/contender/epoch", &json!(first));
     let outcome = outcome.and_then(|()| noted.has("/contender/instance", &json!(INSTANCE)));
     let is_noted = outcome.is_ok();
@@ -190,7 +239,13 @@ async fn contender(suite: &mut Suite, first: u64, second: u64) -> Result<(), Hal
     let waiting = json!({"epoch": 0, "instance": INSTANCE, "ttlSeconds": 90});
     let probe = suite.heartbeat(OWNER, &waiting).await?;
     suite.judge(&rules::HEARTBEAT_EPOCH_ZERO, &probe, probe.refuses(409, "stale-epoch"));
-    if !is_noted {
+    let newest = suite.heartbeat(OWNER, &beat(second)).await?;
+    suite.judge(&rules::CONTENDER_HARMLESS, &newest, newest.is(&[200]));
+    let found = suite.find(OWNER, "kept").await?;
+    suite.judge(&rules::CONTENDER_HARMLESS, &found, found.is(&[200]));
+    if is_noted {
+        suite.judge(&rules::CONTENDER, &newest, newest.has("/contender/epoch", &json!(0)));
+    } else {
         suite.skip(&rules::CONTENDER_KEPT, "the registry notes no contender");
     }
     Ok(())
@@ -203,6 +258,10 @@ async fn min_epoch(suite: &mut Suite, second: u64) -> Result<u64, Halt> {
     let epoch = opened.number("/epoch").unwrap_or_default();
     let outcome = expect(epoch > min, || format!("expected an epoch above {min}, got {epoch}"));
     suite.judge(&rules::EPOCH_ABOVE_MIN_EPOCH, &opened, outcome);
+    if suite.is_passed(&rules::PREVIOUS_CLUSTER_UID) {
+        let outcome = opened.has("/previous/clusterUid", &json!(CLUSTER_UID));
+        suite.judge(&rules::CLUSTER_UID_KEPT, &opened, outcome);
+    }
     let probe = suite.heartbeat(OWNER, &beat(epoch)).await?;
     if !suite.is_skipped(&rules::CONTENDER_KEPT) {
         let kept = expect(probe.json().get("contender").is_some(), || "expected `contender`".to_owned());
@@ -210,12 +269,26 @@ async fn min_epoch(suite: &mut Suite, second: u64) -> Result<u64, Halt> {
     }
     let probe = suite.open(OWNER, &json!({"instance": SUCCESSOR, "ttlSeconds": 0})).await?;
     suite.judge(&rules::TTL_BELOW_ONE, &probe, probe.refuses(422, "schema"));
+    let probe = suite.open(OWNER, &json!({"instance": SUCCESSOR, "ttlSeconds": LONGEST_TTL})).await?;
+    let ttl = probe.number("/ttlSeconds");
+    let granted = expect(ttl.is_some_and(|ttl| (1..=LONGEST_TTL).contains(&ttl)), || format!("got {ttl:?}"));
+    suite.judge(&rules::TTL_REDUCED, &probe, probe.is(&[201]).and(granted));
     suite.session(OWNER).await
 }
 
 async fn closing(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    let seq = suite.seqs(1) + 1;
+    suite.place(OWNER, "closing", (epoch, seq)).await?;
     let probe = suite.close(OWNER, epoch).await?;
     suite.judge(&rules::SESSION_CLOSED, &probe, probe.is(&[204]));
+    let found = suite.find(OWNER, "closing").await?;
+    suite.judge(&rules::CLOSING_KEEPS_RECORDS, &found, found.is(&[200]));
+    let reading = suite.read(OWNER, "limit=100").await?;
+    if let Some(page) = reading.pages.last() {
+        let is_listed = reading.item("closing").is_some();
+        let outcome = expect(is_listed, || "expected the record of the closed session".to_owned());
+        suite.judge(&rules::CLOSING_KEEPS_RECORDS, page, outcome);
+    }
     let (probe, entry) = suite.shown(OWNER).await?;
     suite.judge(&rules::CLUSTER_SHOWS_STATE, &probe, member(&entry, "state", &json!("closed")));
     let seq = suite.seqs(2);
@@ -232,13 +305,20 @@ async fn closing(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     Ok(())
 }
 
+/// The list of clusters, while both owners have records.
 async fn list(suite: &mut Suite) -> Result<(), Halt> {
+    let records = suite.read(OWNER, "limit=500").await?.items.len() + 1;
     let probe = suite.get("v1/clusters".to_owned()).await?;
     let ids: Vec<&str> = probe.list("/items").iter().filter_map(|item| item["id"].as_str()).collect();
     if probe.status() != Some(200) {
-        suite.skip(&rules::CLUSTER_LIST, "the registry lists no clusters, which is allowed");
+        let rules = [&rules::CLUSTER_LIST, &rules::CLUSTER_LIST_PODS];
+        let why = "the registry lists no clusters, which is allowed";
+        rules.into_iter().for_each(|rule| suite.skip(rule, why));
         return Ok(());
     }
+    let own = probe.list("/items").iter().find(|item| item["id"] == suite.cluster.as_str()).cloned();
+    let pods = member(&own.unwrap_or_default(), "pods", &json!(records));
+    suite.judge(&rules::CLUSTER_LIST_PODS, &probe, pods);
     let outcome = expect(ids.contains(&suite.cluster.as_str()), || "expected the cluster of this run".to_owned());
     let outcome = outcome.and(expect(ids.is_sorted(), || "expected clusters ordered by id".to_owned()));
     suite.judge(&rules::CLUSTER_LIST, &probe, outcome);
@@ -256,6 +336,9 @@ async fn owners(suite: &mut Suite) -> Result<(), Halt> {
     suite.judge(&rules::OWNERS_APART_RECORDS, &probe, probe.is(&[201]));
     let probe = suite.find(OWNER, "shared").await?;
     suite.judge(&rules::OWNERS_APART_RECORDS, &probe, probe.has("/pod/name", &json!("placed")));
+    let probe = suite.get(suite.at(OWNER, "/pods/shared", &format!("owner={OWNER}"))).await?;
+    suite.judge(&rules::OWNER_DEFAULT, &probe, probe.has("/pod/name", &json!("placed")));
+    list(suite).await?;
     let reading = suite.read(OTHER_OWNER, "limit=100").await?;
     let (ids, page) = (reading.ids(), reading.pages.last());
     let outcome = expect(ids == ["shared"], || format!("expected the one record of this owner, got {ids:?}"));
@@ -268,9 +351,25 @@ async fn owners(suite: &mut Suite) -> Result<(), Halt> {
     let both = [OWNER, OTHER_OWNER].iter().all(|owner| names.contains(owner));
     let outcome = expect(both, || format!("expected both owners, got {names:?}"));
     suite.judge(&rules::CLUSTER_SHOWS_OWNERS, &probe, outcome);
-    // Last, because a registry that accepts it has no epoch left for this owner.
+    Ok(())
+}
+
+/// Last, because a registry that accepts it has no epoch left for this owner.
+async fn epoch_limit(suite: &mut Suite) -> Result<(), Halt> {
     let body = json!({"instance": SUCCESSOR, "ttlSeconds": 90, "minEpoch": INTEGER_LIMIT - 1});
     let probe = suite.open(OTHER_OWNER, &body).await?;
     suite.judge(&rules::EPOCH_LIMIT, &probe, probe.refuses(422, "schema"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_the_longest_that_are_promised() {
+        assert_eq!((INSTANCE.chars().count(), SCOPE.chars().count(), CLUSTER_UID.len()), (128, 128, 128));
+        // The reference server drops longer instances of contenders.
+        assert!(INSTANCE.len() <= 256);
+    }
 }

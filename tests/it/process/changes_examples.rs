@@ -12,25 +12,26 @@ use tempfile::TempDir;
 
 use crate::{
     project,
-    support::{Child, RegistryTask, http_client, notice, until},
+    support::{BrokenRegistry, Child, Defect, RegistryTask, http_client, notice, until},
 };
 
-/// A registry with a session, and the files of a reader.
+/// A session of a registry, and the files of a reader.
 struct Feed {
-    registry: RegistryTask,
+    url: String,
     folder: TempDir,
     seq: u64,
 }
 
 impl Feed {
-    async fn start() -> Self {
-        let feed = Self { registry: RegistryTask::start(), folder: tempfile::tempdir().unwrap(), seq: 0 };
+    async fn start(url: &str) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        let feed = Self { url, folder: tempfile::tempdir().unwrap(), seq: 0 };
         feed.send("POST", "session", &json!({"instance": "i", "ttlSeconds": 90})).await;
         feed
     }
 
     async fn send(&self, method: &str, path: &str, body: &Value) {
-        let url = format!("{}/v1/clusters/c/{path}", self.registry.url);
+        let url = format!("{}/v1/clusters/c/{path}", self.url);
         let answer = http_client().request(method.parse().unwrap(), url).body(body.to_string()).send().await.unwrap();
         assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
     }
@@ -56,7 +57,7 @@ impl Feed {
 
     fn read(&self, (program, arguments): &(PathBuf, Vec<String>)) -> Child {
         let mut all = arguments.clone();
-        all.extend([self.registry.url.clone(), "c".to_owned(), self.cursor().to_str().unwrap().to_owned()]);
+        all.extend([self.url.clone(), "c".to_owned(), self.cursor().to_str().unwrap().to_owned()]);
         Child::start_other(program, &all, &[])
     }
 }
@@ -67,7 +68,8 @@ async fn prints(child: &Child, lines: &[&str]) {
 
 /// Follows, resumes after a restart, and starts again from the inventory when its cursor is no longer kept.
 async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
-    let mut feed = Feed::start().await;
+    let registry = RegistryTask::start();
+    let mut feed = Feed::start(&registry.url).await;
     feed.put("a").await;
     let mut reader = feed.read(&command);
     prints(&reader, &["have a"]).await;
@@ -83,10 +85,33 @@ async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
     reader.kill();
     // As of another registry, or after the registry has lost its changes: 410.
     fs::write(feed.cursor(), "1000000").unwrap();
-    let reader = feed.read(&command);
+    let mut reader = feed.read(&command);
     prints(&reader, &["have b", "have c"]).await;
     feed.put("d").await;
     prints(&reader, &["have b", "have c", "put d"]).await;
+    reader.kill();
+    starts_again_without_a_page(&command).await;
+}
+
+/// The second page of the inventory is no longer kept when it is asked for. Afterwards, one page has all.
+async fn starts_again_without_a_page(command: &(PathBuf, Vec<String>)) {
+    let defect = Defect::Answer(|request, answer| {
+        if request.parameter("page").is_some() {
+            // Without a problem, as from a proxy.
+            (answer.status, answer.json) = (410, Value::Null);
+        } else if request.is("GET", "/pods?") && request.refused("GET", "/pods", 410).is_none() {
+            answer.json["items"].as_array_mut().unwrap().truncate(1);
+            answer.json["next"] = json!("second");
+        }
+    });
+    let registry = BrokenRegistry::start(defect).await;
+    let mut feed = Feed::start(&registry.url).await;
+    feed.put("a").await;
+    feed.put("b").await;
+    let reader = feed.read(command);
+    prints(&reader, &["have a", "have a", "have b"]).await;
+    feed.put("c").await;
+    prints(&reader, &["have a", "have a", "have b", "put c"]).await;
 }
 
 fn example(name: &str) -> String {

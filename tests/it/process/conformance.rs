@@ -15,6 +15,7 @@ fn omission(check: &str) -> &'static str {
     match check {
         "previous" => "`previous`",
         "contender" => "`clusterUid`, `contender`",
+        "stale-shown" => "the state `stale`",
         "closed-session-refused" => "the state `closed` for writes",
         "inventory-limit" | "inventory-page-unreadable" => "pages",
         "record-too-large" => "limits",

@@ -1,12 +1,15 @@
 //! The reference registry behind a proxy that breaks one rule of the protocol.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
@@ -21,6 +24,21 @@ pub(crate) struct ProxiedRequest {
     /// The path with the query.
     pub(crate) path: String,
     pub(crate) body: Bytes,
+    /// The value of `Authorization`.
+    pub(crate) authorization: Option<String>,
+    /// The requests before this one, oldest first.
+    earlier: Arc<Mutex<Vec<EarlierRequest>>>,
+}
+
+/// A request that was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct EarlierRequest {
+    method: Method,
+    path: String,
+    body: Bytes,
+    status: u16,
+    pub(crate) at: Instant,
+    place: usize,
 }
 
 /// The registry's answer.
@@ -37,13 +55,60 @@ pub(crate) struct ProxiedAnswer {
 pub(crate) enum Defect {
     Request(fn(&mut ProxiedRequest)),
     Answer(fn(&ProxiedRequest, &mut ProxiedAnswer)),
-    /// The proxy answers some requests itself.
-    Instead(fn(&ProxiedRequest) -> Option<u16>),
+    /// The proxy answers some requests itself, with a status and JSON.
+    Instead(fn(&ProxiedRequest) -> Option<(u16, Value)>),
 }
 
 impl ProxiedRequest {
     pub(crate) fn is(&self, method: &str, part: &str) -> bool {
         self.method.as_str() == method && self.path.contains(part)
+    }
+
+    /// The path without its query.
+    pub(crate) fn address(&self) -> &str {
+        self.path.split('?').next().unwrap()
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.path.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The newest earlier request of the same owner with this method and the end of this address that succeeded.
+    pub(crate) fn last(&self, method: &str, end: &str) -> Option<EarlierRequest> {
+        self.newest(method, end, |status| status < 300)
+    }
+
+    /// The newest earlier request of the same owner that was refused with this status.
+    pub(crate) fn refused(&self, method: &str, end: &str, with: u16) -> Option<EarlierRequest> {
+        self.newest(method, end, |status| status == with)
+    }
+
+    fn newest(&self, method: &str, end: &str, is_status: impl Fn(u16) -> bool) -> Option<EarlierRequest> {
+        let owner = |path: &str| path.split("owner=").nth(1).map(str::to_owned);
+        let earlier = self.earlier.lock().unwrap();
+        let matches = |request: &&EarlierRequest| {
+            request.method.as_str() == method
+                && is_status(request.status)
+                && request.path.split('?').next().unwrap().ends_with(end)
+                && owner(&request.path) == owner(&self.path)
+        };
+        earlier.iter().rev().find(matches).cloned()
+    }
+}
+
+impl EarlierRequest {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.place < other.place
     }
 }
 
@@ -58,6 +123,7 @@ struct Upstream {
     url: String,
     client: reqwest::Client,
     defect: Defect,
+    earlier: Arc<Mutex<Vec<EarlierRequest>>>,
 }
 
 /// The running proxy and its registry. Both stop when this is dropped.
@@ -70,7 +136,8 @@ pub(crate) struct BrokenRegistry {
 impl BrokenRegistry {
     pub(crate) async fn start(defect: Defect) -> Self {
         let registry = RegistryTask::start();
-        let upstream = Arc::new(Upstream { url: registry.url.clone(), client: http_client(), defect });
+        let (client, earlier) = (http_client(), Arc::default());
+        let upstream = Arc::new(Upstream { url: registry.url.clone(), client, defect, earlier });
         let router = Router::new().fallback(pass).layer(DefaultBodyLimit::disable()).with_state(upstream);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -85,15 +152,43 @@ impl Drop for BrokenRegistry {
     }
 }
 
-async fn pass(State(upstream): State<Arc<Upstream>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn pass(
+    State(upstream): State<Arc<Upstream>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let path = uri.path_and_query().unwrap().to_string();
-    let mut request = ProxiedRequest { method, path, body };
-    let original = request.clone();
+    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let request = ProxiedRequest { method, path, body, authorization, earlier: Arc::clone(&upstream.earlier) };
+    let (answer, allow) = answered(&upstream, &request).await;
+    let mut earlier = upstream.earlier.lock().unwrap();
+    let place = earlier.len();
+    let ProxiedRequest { method, path, body, .. } = request;
+    earlier.push(EarlierRequest { method, path, body, status: answer.status, at: Instant::now(), place });
+    drop(earlier);
+    let mut headers = HeaderMap::new();
+    headers.extend(allow.map(|allow| (header::ALLOW, allow)));
+    if answer.status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, "Bearer".parse().unwrap());
+    }
+    let body = if answer.json.is_null() { String::new() } else { answer.json.to_string() };
+    if !body.is_empty() {
+        headers.insert(header::CONTENT_TYPE, answer.media_type.parse().unwrap());
+    }
+    (StatusCode::from_u16(answer.status).unwrap(), headers, body).into_response()
+}
+
+/// The answer of the registry, or of the proxy, and the value of `Allow`.
+async fn answered(upstream: &Upstream, original: &ProxiedRequest) -> (ProxiedAnswer, Option<HeaderValue>) {
+    let mut request = original.clone();
     match upstream.defect {
         Defect::Request(change) => change(&mut request),
         Defect::Instead(answer) => {
-            if let Some(status) = answer(&request) {
-                return StatusCode::from_u16(status).unwrap().into_response();
+            if let Some((status, json)) = answer(original) {
+                let media_type = if status < 400 { "application/json" } else { "application/problem+json" }.to_owned();
+                return (ProxiedAnswer { status, media_type, json }, None);
             }
         }
         Defect::Answer(_) => {}
@@ -107,13 +202,7 @@ async fn pass(State(upstream): State<Arc<Upstream>>, method: Method, uri: Uri, b
     let json = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null);
     let mut answer = ProxiedAnswer { status, media_type, json };
     if let Defect::Answer(change) = upstream.defect {
-        change(&original, &mut answer);
+        change(original, &mut answer);
     }
-    let mut headers = HeaderMap::new();
-    headers.extend(allow.map(|allow| (header::ALLOW, allow)));
-    let body = if answer.json.is_null() { String::new() } else { answer.json.to_string() };
-    if !body.is_empty() {
-        headers.insert(header::CONTENT_TYPE, answer.media_type.parse().unwrap());
-    }
-    (StatusCode::from_u16(answer.status).unwrap(), headers, body).into_response()
+    (answer, allow)
 }

@@ -20,7 +20,7 @@ mod series;
 mod tls;
 mod watcher;
 
-pub(crate) use broken_registry::{BrokenRegistry, Defect};
+pub(crate) use broken_registry::{BrokenRegistry, Defect, ProxiedAnswer, ProxiedRequest};
 pub(crate) use child::Child;
 pub(crate) use controller::Controller;
 pub(crate) use faulty_proxy::{Fault, Faults, FaultyProxy};

@@ -1,60 +1,11 @@
-//! The rules that `conformance` checks, against the reference registry, and against servers that break one rule each.
+//! Servers that break one rule each, with the check that has to find it.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use futures::future::join_all;
-use pod_registrar::conformance::{
-    http::Access,
-    report::{ConformanceReport, Standing},
-    rule::Level,
-    run::{self, Conformance, Ending},
-};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    contract::registry_client::install_provider,
-    support::{BrokenRegistry, Defect, RegistryTask},
-};
-
-async fn report(url: &str) -> ConformanceReport {
-    install_provider();
-    let access = Access {
-        url: format!("{}/", url.trim_end_matches('/')).parse().unwrap(),
-        token_file: None,
-        ca_files: Vec::new(),
-        request_timeout: Duration::from_secs(30),
-    };
-    let stop = CancellationToken::new();
-    let Conformance { report, ending } = run::run(access, "conformance-test".to_owned(), &stop).await.unwrap();
-    assert_eq!((ending, &report.incomplete), (Ending::Complete, &None));
-    report
-}
-
-fn broken(report: &ConformanceReport) -> BTreeSet<String> {
-    let levels = [Level::Must, Level::Should, Level::May];
-    levels.into_iter().flat_map(|level| report.broken(level)).map(|(result, _)| result.id.clone()).collect()
-}
-
-#[tokio::test]
-async fn reference_registry_breaks_no_rule() {
-    let registry = RegistryTask::start();
-    let report = report(&registry.url).await;
-    assert_eq!(broken(&report), BTreeSet::new(), "{:#?}", report.lines(false));
-    // Every other rule is observed.
-    let skipped: Vec<String> = report.skipped().map(|(result, _)| result.id.clone()).collect();
-    assert_eq!(skipped, ["token-missing", "token-unknown", "token-first"], "{:#?}", report.lines(false));
-    // Nothing is left but closed sessions.
-    assert_eq!(report.leftovers, None);
-    let reader = registry.reader();
-    for owner in ["pod-registrar", "conformance-other"] {
-        assert!(reader.ids("conformance-test", owner).await.unwrap().is_empty());
-        assert_eq!(reader.writer("conformance-test", owner).await.unwrap()["state"], "closed");
-    }
-}
+use crate::support::{Defect, ProxiedAnswer};
 
 /// Each defect with the check that has to find it.
-const DEFECTS: [(&str, Defect); 18] = [
+pub(super) const DEFECTS: &[(&str, Defect)] = &[
     (
         "epoch-grows",
         Defect::Answer(|request, answer| {
@@ -153,7 +104,10 @@ const DEFECTS: [(&str, Defect); 18] = [
             }
         }),
     ),
-    ("closed-session-refused", Defect::Instead(|request| request.is("DELETE", "/session").then_some(204))),
+    (
+        "closed-session-refused",
+        Defect::Instead(|request| request.is("DELETE", "/session").then_some((204, Value::Null))),
+    ),
     (
         "problem-media-type",
         Defect::Answer(|_, answer| {
@@ -204,32 +158,19 @@ const DEFECTS: [(&str, Defect); 18] = [
 ];
 
 /// The answer of a server that has stored a record.
-fn stored(body: &[u8]) -> Value {
+pub(super) fn stored(body: &[u8]) -> Value {
     let record: Value = serde_json::from_slice(body).unwrap_or_default();
     json!({"id": record["pod"]["uid"], "digest": record["digest"], "version": record["version"]})
 }
 
-#[tokio::test]
-async fn each_defect_is_found_by_its_check() {
-    let runs = DEFECTS.map(|(check, defect)| async move {
-        let server = BrokenRegistry::start(defect).await;
-        let found = broken(&report(&server.url).await);
-        (!found.contains(check)).then(|| format!("{check}: {found:?}"))
-    });
-    let missed: Vec<String> = join_all(runs).await.into_iter().flatten().collect();
-    assert!(missed.is_empty(), "{missed:#?}");
+/// Changes an answer into a refusal.
+pub(super) fn refuse(answer: &mut ProxiedAnswer, status: u16, name: &str) {
+    (answer.status, answer.json) = problem(status, name);
+    answer.media_type = "application/problem+json".to_owned();
 }
 
-#[tokio::test]
-async fn finding_quotes_request_answer_and_rule() {
-    let (_, defect) = DEFECTS.into_iter().find(|(check, _)| *check == "late-put").unwrap();
-    let server = BrokenRegistry::start(defect).await;
-    let report = report(&server.url).await;
-    let result = report.results.iter().find(|result| result.id == "late-put").unwrap();
-    let Standing::Broken(breach) = &result.standing else { panic!("{result:?}") };
-    assert_eq!(breach.why, "expected 409 `stale-version`, got 200");
-    assert!(breach.probe.path.starts_with("v1/clusters/conformance-test/pods/order-record"), "{breach:?}");
-    assert!(breach.probe.body.as_ref().is_some_and(|body| body.contains("\"late\"")), "{breach:?}");
-    let text = report.lines(false).join("\n");
-    assert!(text.contains("a record, higher version | put or delete | 409 `stale-version`"), "{text}");
+/// A refusal.
+pub(super) fn problem(status: u16, name: &str) -> (u16, Value) {
+    let problem = json!({"type": format!("urn:pod-registrar:problem:{name}"), "status": status, "detail": "a defect"});
+    (status, problem)
 }
