@@ -65,7 +65,7 @@ fn rejected_record_is_retried_after_the_next_resync() {
 }
 
 #[test]
-fn once_rejected_record_is_not_parked_by_another_answer() {
+fn another_answer_does_not_park_a_rejected_record() {
     let steps = [
         Create(3),
         Wait(100),

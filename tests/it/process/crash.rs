@@ -28,7 +28,7 @@ async fn kills_at_random_moments_lose_and_invent_nothing() {
     }
     let _controller = world.controller();
     churn.go_on(Duration::from_millis(300)).await;
-    // On a slow machine, so many pods may be gone unseen that a second list is needed.
+    // On a slow machine, more pods may be gone unseen than go without a second list.
     world.kube.equals(&world.registry(), SOON * 4).await;
     let gone = churn.gone;
     assert_in_order(&world.registry().changes(CLUSTER).await.unwrap(), &gone);
