@@ -12,7 +12,7 @@ use crate::{
 
 /// The records of a list so far.
 #[derive(Debug, Default)]
-pub(super) struct ListedRecords {
+pub(super) struct ListedIds {
     /// The keys of our records that count.
     pub(super) keys: HashSet<Uid>,
     /// The id and the `remote` of the last record.
@@ -20,7 +20,7 @@ pub(super) struct ListedRecords {
     doubles: Doubles,
 }
 
-impl ListedRecords {
+impl ListedIds {
     /// Takes the next record. `is_first` says whether it begins a page, and `is_ours` whether it may be ours. `known` is
     /// the `remote` under which the client knows a record. Returns the key and the id of a record of ours that counts.
     ///

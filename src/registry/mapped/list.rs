@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{KindClient, identify::ListedRecords, judge::failure};
+use super::{KindClient, identify::ListedIds, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
@@ -31,7 +31,7 @@ pub(super) struct ListInProgress {
     /// Identifies the next page, for the caller.
     token: String,
     begun: Instant,
-    listed: ListedRecords,
+    listed: ListedIds,
     /// Records that were reported.
     reported: u64,
 }
@@ -97,7 +97,7 @@ impl KindClient {
         let request = reader.request().map_err(|error| self.unusable(&error.to_string()))?;
         let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
         self.records.lock().begin_list(begun);
-        let (token, listed) = (String::new(), ListedRecords::default());
+        let (token, listed) = (String::new(), ListedIds::default());
         Ok(ListInProgress { reader, request, token, begun, listed, reported: 0 })
     }
 

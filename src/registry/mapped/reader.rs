@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     find::{Lookup, LookupRefusal, look_up},
-    identify::ListedRecords,
+    identify::ListedIds,
     judge::{self, failure},
     recorder::ExchangeLog,
     transport::TargetTransport,
@@ -140,7 +140,7 @@ impl TargetReader {
         let exchanged = self.transport.send(&request).await?;
         match reader.take(&exchanged.answer) {
             Ok(items) => {
-                identify(kind, &items, &mut ListedRecords::default()).map_err(unusable)?;
+                identify(kind, &items, &mut ListedIds::default()).map_err(unusable)?;
                 Ok(Some(exchanged.answer.header("date").map(str::to_owned)))
             }
             Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => Ok(Some(None)),
@@ -157,7 +157,7 @@ impl TargetReader {
         let unusable = |error: String| Failure::Inventory(self.transport.clean(&error));
         let reader = kind.read_list(&self.term).map_err(|error| unusable(error.to_string()))?;
         let Some(mut reader) = reader else { return Ok(None) };
-        let (mut result, mut listed) = (ListResult::default(), ListedRecords::default());
+        let (mut result, mut listed) = (ListResult::default(), ListedIds::default());
         while let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? {
             let exchanged = self.transport.send(&request).await?;
             let answer: &Answer = &exchanged.answer;
@@ -198,7 +198,7 @@ impl TargetReader {
 
 /// Refuses a page that contradicts what was read, as the client does. A process that just started wrote nothing, so that
 /// a record without a mark is ours only if all are.
-fn identify(kind: &Kind, items: &[RegistryItem], listed: &mut ListedRecords) -> Result<(), String> {
+fn identify(kind: &Kind, items: &[RegistryItem], listed: &mut ListedIds) -> Result<(), String> {
     for (index, item) in items.iter().enumerate() {
         let is_ours = match item.mark {
             ItemMark::Ours => true,

@@ -365,7 +365,8 @@ async fn commands_refuse_what_the_client_refuses() {
         ];
         for cause in causes {
             assert_eq!(cause.is_some(), what.is_some(), "{cause:?}");
-            assert!(what.is_none_or(|what| cause.unwrap().to_string().contains(what)), "{what:?}");
+            let text = cause.map(|cause| cause.to_string()).unwrap_or_default();
+            assert!(text.contains(what.unwrap_or_default()), "{text}");
         }
     }
 }
