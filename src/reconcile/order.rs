@@ -5,7 +5,7 @@
 //! | to be put | its parent | the registry holds the parent, and no deletion of it is in flight |
 //! | to be deleted, which the registry removes with its parent | its parent, if no pod has that one | the registry does not hold the parent |
 //! | to be deleted | each child | no request about the child is in flight, and the registry does not hold it or removes it with its parent |
-//! | to be deleted | each child that moves to another parent | the registry holds the child there, or rejects it |
+//! | to be deleted | each child that moves to another parent | the registry holds the child there, or refuses it or its new parent again and again |
 
 use super::{ledger::entry::Known, outcome::OperationKind};
 
@@ -18,7 +18,7 @@ pub struct Relative {
     pub is_desired: bool,
     /// Whether the registry removes the child together with the parent.
     pub cascade: bool,
-    /// Whether the child is to be put below another parent, and was not rejected there.
+    /// Whether the child is to be put below another parent, and nothing hinders that.
     pub is_moving: bool,
 }
 

@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a record waits for another one if nothing happens.
 const WAIT: Duration = Duration::from_secs(30);
+/// A parent waits for a child that moves away until one of their writes was refused this many times in a row.
+const MOVE_FAILURES: u32 = 3;
 
 impl<R: Registry> EventLoop<R> {
     /// Whether this record has to wait for another one before it is sent. It is decided about again later then.
@@ -77,7 +79,9 @@ impl<R: Registry> EventLoop<R> {
         }
         let mut awake = self.follow_parent(key);
         let families = &self.records.families;
-        let relatives = families.parents_of(key).chain(families.children_of(key)).map(|link| link.key);
+        // The parents that its children leave wait for it, too.
+        let left = families.children_of(key).flat_map(|child| families.parents_of(child.key));
+        let relatives = families.parents_of(key).chain(families.children_of(key)).chain(left).map(|link| link.key);
         awake.extend(relatives.filter(|key| self.ledger.pending(key).is_some()).cloned());
         for relative in awake {
             self.reconcile(&relative, Lane::Live, now);
@@ -130,8 +134,18 @@ fn relative(link: Link<'_>, records: &DesiredRecords, ledger: &Ledger) -> Relati
         in_flight: attempts.and_then(|attempts| attempts.in_flight).map(|in_flight| in_flight.kind),
         is_desired,
         cascade: link.cascade,
-        is_moving: link.is_former && is_desired && attempts.is_none_or(|attempts| attempts.parked.is_none()),
+        is_moving: link.is_former && is_desired && can_move(link.key, records, ledger),
     }
+}
+
+/// Whether neither the record nor its new parent was refused so often that one of them may need what the old parent has,
+/// such as a name.
+fn can_move(key: &Uid, records: &DesiredRecords, ledger: &Ledger) -> bool {
+    let is_well = |key: &Uid| {
+        let attempts = ledger.pending(key).map(Pending::attempts);
+        attempts.is_none_or(|attempts| attempts.parked.is_none() && attempts.failures < MOVE_FAILURES)
+    };
+    is_well(key) && records.families.parents_of(key).next_back().is_none_or(|parent| is_well(parent.key))
 }
 
 fn parent_of(key: &Uid, records: &DesiredRecords, ledger: &Ledger) -> Option<Relative> {

@@ -287,28 +287,45 @@ async fn moved_during_downtime(cascade: bool, verdict: Verdict) -> EventLoopHarn
 
 #[tokio::test(start_paused = true)]
 async fn remembered_parent_waits_for_moved_child() {
-    for cascade in [false, true] {
-        let busy = Verdict::Retry { after: None, cause: "busy".into() };
-        let mut world = moved_during_downtime(cascade, busy).await;
-        assert!(!sent(&world.registry).contains(&"-old".to_owned()), "{cascade}");
-        world.registry.state().failing_ids.clear();
-        world.pass(120 * SECOND).await;
-        assert_eq!(sent(&world.registry), ["+if", "-old"], "{cascade}");
-        assert!(world.is_in_sync());
-    }
+    let mut world = moved_during_downtime(false, Verdict::Retry { after: None, cause: "busy".into() }).await;
+    assert!(!sent(&world.registry).contains(&"-old".to_owned()));
+    world.registry.state().failing_ids.clear();
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+if", "-old"]);
+    assert!(world.is_in_sync());
 }
 
 /// The registry removes the child with the parent that it had, as it takes it nowhere else.
 #[tokio::test(start_paused = true)]
-async fn rejected_child_goes_with_its_old_parent() {
-    let mut world = moved_during_downtime(true, Verdict::Rejected { cause: "schema".into() }).await;
+async fn refused_child_goes_with_its_old_parent() {
+    let rejected = Verdict::Rejected { cause: "schema".into() };
+    for verdict in [rejected, Verdict::Retry { after: None, cause: "in use".into() }] {
+        let mut world = moved_during_downtime(true, verdict).await;
+        assert!(sent(&world.registry).contains(&"-old".to_owned()));
+        let removed = world.registry.state().mapping.as_ref().unwrap().removed.clone();
+        assert_eq!(removed, ["if"]);
+        world.registry.state().failing_ids.clear();
+        world.pass(1_900 * SECOND).await;
+        assert_eq!(sent(&world.registry), ["+if"]);
+        world.assert_held(&[("if", "2"), ("new", "1")]);
+    }
+}
+
+/// The new parent may need what the old one has, such as a name.
+#[tokio::test(start_paused = true)]
+async fn refused_parent_does_not_keep_the_old_one() {
+    let mut world = world("old/1,if^old/1").await;
+    world.pass(SECOND).await;
+    sent(&world.registry);
+    let in_use = Verdict::Retry { after: None, cause: "in use".into() };
+    world.registry.state().failing_ids.insert("new".into(), in_use);
+    world.apply(pod_at("p", "new/1,if^new/2", 0)).await;
+    world.pass(10 * SECOND).await;
     assert!(sent(&world.registry).contains(&"-old".to_owned()));
-    let removed = world.registry.state().mapping.as_ref().unwrap().removed.clone();
-    assert_eq!(removed, ["if"]);
     world.registry.state().failing_ids.clear();
-    world.pass(1_900 * SECOND).await;
-    assert_eq!(sent(&world.registry), ["+if"]);
-    world.assert_held(&[("if", "2"), ("new", "1")]);
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+new", "+if"]);
+    assert!(world.is_in_sync());
 }
 
 #[tokio::test(start_paused = true)]

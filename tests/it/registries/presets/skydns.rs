@@ -195,6 +195,7 @@ async fn reverse_name_of_another_cluster_stays() {
     assert!(matches!(&verdict, Ok(Verdict::Rejected { cause }) if cause.contains("owner mark")), "{verdict:?}");
     let records = keys.records().await;
     assert_eq!((records.len(), &records[key]), (2, &theirs), "the name is written");
+    writer.inventory().await.unwrap();
     assert_eq!(writer.remove(&pod).await, Ok(Verdict::Done));
     assert_eq!(keys.records().await.into_iter().collect::<Vec<_>>(), [(key.to_owned(), theirs)]);
 }
