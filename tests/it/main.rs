@@ -3,7 +3,7 @@
 //! | folder | needs | takes |
 //! | --- | --- | --- |
 //! | `project/` | only files: rules for sources, documents, manifests and dependencies | seconds |
-//! | `contract/` | loopback sockets: both protocols, client against server | seconds |
+//! | `contract/` | loopback sockets: both protocols, client against server | a minute or two |
 //! | `informer/` | loopback sockets: watches against the demo's API server with faults | a minute or two |
 //! | `event_loop/` | the event loop with a fake registry, paused clock | minutes |
 //! | `envelope/` | the code of the measurements | seconds |
