@@ -60,7 +60,7 @@ impl SimulatedWorld {
         }
         if self.lease.holder != Some(number) {
             self.lease.term += 1;
-            self.processes[number].fenced = false;
+            self.processes[number].fenced_at = None;
         }
         (self.lease.holder, self.lease.renewed) = (Some(number), now);
         let (term, process) = (self.lease.term, &self.processes[number]);

@@ -244,10 +244,11 @@ impl Connection {
     /// not.
     fn heard<T>(&self, epoch: u64, result: &Result<T, Failure>) {
         let mut world = self.shared.world();
+        let now = world.now();
         let process = &mut world.processes[self.process];
         if process.epoch == Some(epoch) {
             match result {
-                Err(Failure::StaleEpoch) => process.fenced = true,
+                Err(Failure::StaleEpoch) => _ = process.fenced_at.get_or_insert(now),
                 Err(Failure::UnknownSession) => process.epoch = None,
                 _ => {}
             }
@@ -284,7 +285,7 @@ impl Registry for Connection {
             .await?;
         let mut world = self.shared.world();
         let process = &mut world.processes[self.process];
-        (process.epoch, process.fenced) = (Some(opened.epoch), false);
+        (process.epoch, process.fenced_at) = (Some(opened.epoch), None);
         Ok(opened)
     }
 
@@ -313,7 +314,7 @@ impl Registry for Connection {
         let process = &mut world.processes[self.process];
         let ours = |instance: &str| instance == process.instance || is_previous_process(instance, &process.instance);
         let free = holder.as_ref().is_none_or(|other| other.session.is_over() || ours(&other.session.instance));
-        process.fenced &= !free;
+        process.fenced_at = process.fenced_at.filter(|_| !free);
         if let Some(ours) =
             holder.as_ref().filter(|other| !other.session.is_over() && other.session.instance == process.instance)
         {

@@ -63,9 +63,9 @@ pub(crate) struct Process {
     pub(crate) approved: bool,
     /// When each pod was shown first, and when first as it is shown now, in milliseconds.
     pub(crate) shown_since: HashMap<Uid, (u64, u64)>,
-    /// The session that the process knows, and whether it knows that the session was superseded.
+    /// The session that the process knows, and since when it knows that the session was superseded.
     pub(crate) epoch: Option<u64>,
-    pub(crate) fenced: bool,
+    pub(crate) fenced_at: Option<u64>,
     pub(crate) other_cluster: bool,
     /// The last second list: its round, its UIDs, and the length of the log.
     pub(crate) second_list: Option<(u64, HashSet<Uid>, usize)>,
@@ -98,7 +98,7 @@ impl Process {
             approved: false,
             shown_since: HashMap::new(),
             epoch: None,
-            fenced: false,
+            fenced_at: None,
             other_cluster: false,
             second_list: None,
             agreed: Vec::new(),
@@ -421,7 +421,8 @@ impl SimulatedWorld {
     /// A session is requested.
     pub(crate) fn session_requested(&mut self, number: usize) {
         self.must_lead(number);
-        if self.processes[number].fenced {
+        // An answer of the same moment may be handled later.
+        if self.processes[number].fenced_at.is_some_and(|at| at < self.now()) {
             let instance = self.processes[number].instance.clone();
             self.broken(Promise::Fencing, || format!("{instance} was fenced and takes its session back"));
         }
