@@ -86,9 +86,10 @@ impl ClusterHarness {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let document = object(json!({"metadata": {"name": namespace}}));
         namespaces.create(&PostParams::default(), &document).await.unwrap();
-        // Pods are refused until the namespace has its service account.
+        // Pods are refused until the namespace has its service account. A controller manager that was killed needs its
+        // lease first.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
-        eventually("a service account", SOON, async || {
+        eventually("a service account", SOON * 4, async || {
             accounts.get("default").await.map(|_| ()).map_err(|e| e.to_string())
         })
         .await;
