@@ -267,7 +267,7 @@ impl Resync {
         Vec::new()
     }
 
-    /// Learns from the step that was read last, as far as `left` records go. `listed` is told their keys.
+    /// Learns from the step that was read last, as far as `left` records go. It calls `listed` with their keys.
     #[must_use]
     pub(super) fn learn(
         &mut self,

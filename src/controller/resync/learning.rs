@@ -44,7 +44,7 @@ impl Learning {
         self.part.is_empty()
     }
 
-    /// Learns up to `left` records, which is reduced by their number. `listed` is told their keys.
+    /// Learns up to `left` records, which is reduced by their number. It calls `listed` with their keys.
     pub(super) fn continue_with(
         &mut self,
         left: &mut usize,
