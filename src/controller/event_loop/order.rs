@@ -80,7 +80,8 @@ impl<R: Registry> EventLoop<R> {
         let mut awake = self.follow_parent(key);
         let families = &self.records.families;
         // The parents that its children leave wait for it, too.
-        let left = families.children_of(key).flat_map(|child| families.parents_of(child.key));
+        let left =
+            families.children_of(key).flat_map(|child| families.parents_of(child.key)).filter(|link| link.is_former);
         let relatives = families.parents_of(key).chain(families.children_of(key)).chain(left).map(|link| link.key);
         awake.extend(relatives.filter(|key| self.ledger.pending(key).is_some()).cloned());
         for relative in awake {
