@@ -33,6 +33,17 @@ fn deleted(registry: &Fake) -> usize {
     registry.state().tombstones.len()
 }
 
+/// Ten absences are confirmed, and the registry is too busy to take their deletions.
+async fn with_confirmed_deletions(registry: &Fake) -> EventLoopHarness {
+    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
+    let busy = Verdict::Retry { cause: "busy".into(), after: None };
+    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    assert!(!world.checks.is_empty(), "they are confirmed");
+    world
+}
+
 /// Another process takes over the session.
 fn held_by_another(registry: &Fake) {
     let mut state = registry.state();
@@ -118,12 +129,7 @@ async fn restarted_process_takes_over_its_own_session() {
 #[tokio::test(start_paused = true)]
 async fn late_session_of_an_earlier_run_delays_nothing() {
     let registry = filled(30).await;
-    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
-    let busy = Verdict::Retry { cause: "busy".into(), after: None };
-    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
-    world.list().await;
-    world.pass(5 * SECOND).await;
-    assert!(!world.checks.is_empty(), "they are confirmed");
+    let mut world = with_confirmed_deletions(&registry).await;
     // The request was on its way when that run was killed. It fences this process.
     held_by_another(&registry);
     registry.state().session.as_mut().unwrap().instance = "test:ffff".into();
@@ -207,12 +213,7 @@ async fn forgotten_session_may_be_another_writers() {
 #[tokio::test(start_paused = true)]
 async fn fence_withdraws_confirmed_deletions() {
     let registry = filled(30).await;
-    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
-    let busy = Verdict::Retry { cause: "busy".into(), after: None };
-    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
-    world.list().await;
-    world.pass(5 * SECOND).await;
-    assert!(!world.checks.is_empty(), "they are confirmed");
+    let mut world = with_confirmed_deletions(&registry).await;
     held_by_another(&registry);
     registry.state().failure_rate = None;
     world.pass(60 * SECOND).await;
@@ -227,12 +228,7 @@ async fn fence_withdraws_confirmed_deletions() {
 async fn other_writer_stops_deletions_not_yet_sent() {
     // They are confirmed, and the registry is busy.
     let registry = filled(30).await;
-    let mut world = EventLoopHarness::start(registry.clone(), many(20, "a"), options());
-    let busy = Verdict::Retry { cause: "busy".into(), after: None };
-    registry.state().failure_rate = Some(FailureRate::Items(100, busy));
-    world.list().await;
-    world.pass(5 * SECOND).await;
-    assert!(!world.checks.is_empty(), "they are confirmed");
+    let mut world = with_confirmed_deletions(&registry).await;
     registry.state().contender = Some("other:1".into());
     world.pass(30 * SECOND).await;
     registry.state().failure_rate = None;
