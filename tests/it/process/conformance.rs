@@ -75,7 +75,7 @@ async fn interrupted_run_removes_its_records() {
     let registry = RegistryTask::start();
     let proxy = Proxy::start(&registry.url).await;
     // By then, several records exist.
-    proxy.hold(|_, path| path.contains("/pods/batch-"));
+    proxy.hold(|exchange| exchange.path.contains("/pods/batch-"));
     let mut command = Child::start(&["conformance", proxy.url.as_str()]);
     let line = command.log_line("under a cluster id of its own").await;
     let cluster = line.split("cluster=").nth(1).unwrap().trim().trim_matches('"').to_owned();

@@ -20,7 +20,7 @@ async fn kill_before_any_request_loses_nothing() {
     // The request does not reach the registry.
     let hold = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
-        world.proxy.hold(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
+        world.proxy.hold(move |_| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
     at_every_step(hold, |world, step| world.proxy.mark() > step).await;
 }
@@ -30,7 +30,7 @@ async fn kill_before_any_answer_loses_nothing() {
     // The registry's answer does not reach the process.
     let keep = |world: &ProcessHarness, step| {
         let seen = AtomicUsize::new(0);
-        world.proxy.keep_answers(move |_, _| seen.fetch_add(1, Ordering::Relaxed) >= step);
+        world.proxy.keep_answers(move |_| seen.fetch_add(1, Ordering::Relaxed) >= step);
     };
     let answered =
         |world: &ProcessHarness| world.proxy.seen().iter().filter(|exchange| exchange.reached == Some(true)).count();

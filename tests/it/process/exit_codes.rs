@@ -51,7 +51,7 @@ async fn sigterm_during_startup_ends_with_code_0() {
     assert_eq!(controller.code().await, 0);
 
     let world = ProcessHarness::start().await;
-    world.proxy.hold(|_, _| true);
+    world.proxy.hold(|_| true);
     let mut controller = world.controller();
     until("the registry is asked", || !world.proxy.seen().is_empty()).await;
     controller.terminate();

@@ -15,7 +15,7 @@ async fn another_cluster_behind_the_address_ends_the_process() {
     controller.kill();
     world.kube.delete(0..3);
     // The inventory waits, and with it the first inferred deletion.
-    world.proxy.hold(|_, path| path.contains("pods:digest"));
+    world.proxy.hold(|exchange| exchange.path.contains("pods:digest"));
     let begun = world.proxy.mark();
     let mut controller = world.controller();
     until("the inventory is requested", || {

@@ -35,7 +35,7 @@ async fn killed_registry_keeps_what_it_acknowledged() {
         registry.kill();
         assert_eq!(controller.page("/livez").await.0, 200);
         // Nothing new reaches the registry before it is checked.
-        proxy.hold(|_, _| true);
+        proxy.hold(|_| true);
         registry.start_again().await;
         assert_kept(&proxy.seen(), &registry.reader()).await;
         proxy.release();

@@ -29,7 +29,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Whether this writes records.
     pub(crate) fn writes(&self) -> bool {
-        is_write(&self.method, &self.path)
+        (self.path.contains("/pods/") && self.method != Method::GET) || self.path.contains("/pods:batch")
     }
 
     /// Whether this writes the record of this UID.
@@ -73,11 +73,6 @@ impl Exchange {
     }
 }
 
-/// Whether a request writes records.
-fn is_write(method: &Method, path: &str) -> bool {
-    (path.contains("/pods/") && method != Method::GET) || path.contains("/pods:batch")
-}
-
 /// The answer that the controller gets instead of the registry's one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Garble {
@@ -91,7 +86,7 @@ pub(crate) enum Garble {
 
 type Garbler = Arc<Mutex<Option<Box<dyn FnMut() -> Option<Garble> + Send>>>>;
 
-type Predicate = Arc<dyn Fn(&Method, &str) -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn(&Exchange) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 struct Shared {
@@ -145,18 +140,18 @@ impl Proxy {
     }
 
     /// Holds the requests that match, before they reach the registry.
-    pub(crate) fn hold(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
+    pub(crate) fn hold(&self, which: impl Fn(&Exchange) -> bool + Send + Sync + 'static) {
         self.shared.held.send_replace(Some(Arc::new(which)));
     }
 
     /// Holds the registry's answers to the requests that match.
-    pub(crate) fn keep_answers(&self, which: impl Fn(&Method, &str) -> bool + Send + Sync + 'static) {
+    pub(crate) fn keep_answers(&self, which: impl Fn(&Exchange) -> bool + Send + Sync + 'static) {
         self.shared.kept.send_replace(Some(Arc::new(which)));
     }
 
     /// Holds the writes of records.
     pub(crate) fn hold_writes(&self) {
-        self.hold(is_write);
+        self.hold(Exchange::writes);
     }
 
     /// Releases everything.
@@ -193,27 +188,23 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 
 async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let exchange =
+        Exchange { method: method.clone(), path: path.clone(), body: body.clone(), answer: None, reached: None };
     let number = {
         let mut seen = shared.seen.lock().unwrap();
-        seen.push(Exchange {
-            method: method.clone(),
-            path: path.clone(),
-            body: body.clone(),
-            answer: None,
-            reached: None,
-        });
+        seen.push(exchange.clone());
         seen.len() - 1
     };
     let mut held = shared.held.subscribe();
-    let free = held.wait_for(|held| held.as_ref().is_none_or(|held| !held(&method, &path))).await;
+    let free = held.wait_for(|held| held.as_ref().is_none_or(|held| !held(&exchange))).await;
     free.expect("a sender that the proxy keeps");
-    let garbler = is_write(&method, &path).then(|| shared.garbler.lock().unwrap());
+    let garbler = exchange.writes().then(|| shared.garbler.lock().unwrap());
     let garble = garbler.and_then(|mut garbler| garbler.as_mut()?());
     if let Some(Garble::Wait(status)) = garble {
         return (StatusCode::from_u16(status).unwrap(), [("retry-after", "1")]).into_response();
     }
     let mut kept = shared.kept.subscribe();
-    let request = shared.client.request(method.clone(), format!("{}{path}", shared.upstream));
+    let request = shared.client.request(method, format!("{}{path}", shared.upstream));
     let request = request.headers(passed(&headers)).body(body);
     let answer = async {
         let answer = request.send().await?;
@@ -223,7 +214,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
     if let Some(exchange) = shared.seen.lock().unwrap().get_mut(number) {
         exchange.reached = Some(answer.is_ok());
     }
-    let free = kept.wait_for(|kept| kept.as_ref().is_none_or(|kept| !kept(&method, &path))).await;
+    let free = kept.wait_for(|kept| kept.as_ref().is_none_or(|kept| !kept(&exchange))).await;
     free.expect("a sender that the proxy keeps");
     match (answer, garble) {
         (Ok(_), Some(Garble::Page(status))) => {
