@@ -12,6 +12,7 @@ mod chart;
 mod dependencies;
 mod deploy;
 mod docs;
+mod errors;
 mod naming;
 mod scenarios;
 mod security;
