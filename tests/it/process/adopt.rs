@@ -69,6 +69,34 @@ async fn adopted_records_keep_their_ids() {
     assert!(code == 0 && text.contains("machines: 0 records to adopt, 4 pods with a record"), "{code} {text}");
 }
 
+/// The steps of docs/migration.md.
+#[tokio::test]
+async fn records_of_a_job_are_taken_over() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..3);
+    for number in 0..3 {
+        registry.insert_machine(json!({"name": name(number)}));
+    }
+    let left = registry.insert_machine(json!({"name": "a pod that is gone"}));
+    let path = machines_file(&kube, &registry);
+    let flags = ["--targets", path.to_str().unwrap(), "--kubeconfig", kube.kubeconfig.to_str().unwrap()];
+    let (code, plan) = run_json(&[&["plan"][..], &flags].concat()).await;
+    assert_eq!(code, 3, "{plan:#}");
+    let (code, text) = run(&[&["adopt", "--yes"][..], &flags].concat()).await;
+    assert!(code == 0 && text.contains("machines: 3 of 3 records adopted"), "{code} {text}");
+    assert_eq!(run(&[&["plan"][..], &flags].concat()).await.0, 0);
+    // Nothing is left to write for the controller, and the record of the job stays.
+    let writes = registry.writes();
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    controller.ready().await;
+    controller.terminate();
+    assert_eq!((controller.code().await, registry.writes()), (0, writes));
+    assert!(registry.machines().contains_key(&left.to_string()));
+    // Back again: no record of ours is left, and the other one is.
+    let (code, text) = run(&[&["purge", "--yes"][..], &flags].concat()).await;
+    assert_eq!((code, registry.machines().len()), (0, 1), "{text}");
+}
+
 #[tokio::test]
 async fn record_found_for_two_pods_is_left() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
