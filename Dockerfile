@@ -6,9 +6,11 @@ FROM rust:1.95-slim-bookworm AS builder
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# The commit that --version shows.
+ARG COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    .ci/build /out/pod-registrar
+    POD_REGISTRAR_COMMIT=$COMMIT .ci/build /out/pod-registrar
 
 FROM scratch
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

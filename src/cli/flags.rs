@@ -24,9 +24,15 @@ const NAMESPACES_MAX: usize = 500;
 
 const ENDPOINTS: &str = "Endpoints and intervals";
 
+/// The version. `.ci/build` adds the commit: `0.1.0 (5ca368b0c1d2)`.
+const VERSION: &str = match option_env!("POD_REGISTRAR_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Keeps an external registry equal to the pods of a Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(name = "pod-registrar", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "pod-registrar", version = VERSION, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(super) struct Program {
     #[command(subcommand)]
     pub(super) command: Command,

@@ -25,7 +25,12 @@ use flags::{Command, Program, RunSettings};
 /// # Errors
 /// If a flag is missing or invalid (exit code 2), and if help or the version was requested (exit code 0).
 pub fn parse(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> Result<Command, clap::Error> {
-    parse_with(with_variables(Program::command()), arguments)
+    parse_with(program(), arguments)
+}
+
+/// All commands with their flags and variables, for completions and manual pages.
+pub fn program() -> clap::Command {
+    with_variables(Program::command())
 }
 
 /// The settings of `run` for this registry, with the default of every other flag.

@@ -14,6 +14,7 @@ mod deploy;
 mod docs;
 mod errors;
 mod naming;
+mod release;
 mod scenarios;
 mod security;
 mod tidy;
