@@ -298,6 +298,17 @@ fn hold_outlives_the_process_that_began_it() {
     keeps_every_promise(Setup { pods: 110, ..Setup::PLAIN }, &steps);
 }
 
+/// The registry does not hold the record of one pod. Another one is found to be absent while the guard asks about it.
+#[test]
+fn unanswered_question_delays_no_other_absence() {
+    let steps = [
+        &[Create(4), Wait(1_469), Ask(Fault::Lose), Wait(2_957), WrongList(0, 0, ListFault::Slow(2_151))][..],
+        &[Wait(14_080), Write(Fault::Lose), Wait(2_264), Create(2), Wait(18_373), Foreign(4), Wait(1_725)],
+        &[RestoreCluster(8), Wait(1)],
+    ];
+    keeps_every_promise(Setup { seed: 12_077_596, watches: 3, ..Setup::PLAIN }, &steps.concat());
+}
+
 /// Each history ends with a restart, which writes nothing.
 #[test]
 fn restart_of_a_mapped_target_writes_nothing() {
