@@ -3,7 +3,7 @@
 
 use crate::{
     history::Play,
-    mapped::Rest,
+    mapped::{PartRecords, Rest},
     registry::Wrong,
     steps::{ConfirmFault, Fault, History, ListFault, PageFault, Refusal, Setup, Step, Step::*},
 };
@@ -344,4 +344,15 @@ fn late_create_makes_no_second_record() {
     keeps_every_promise(setup(), &[&late[..], &[Delete(5)]].concat());
     let setup = Setup { lease: true, ..setup() };
     keeps_every_promise(setup, &[&late[..], &[LoseLease(0)]].concat());
+}
+
+/// The put of a part has no answer when the record that it belongs to is deleted. The registry removes both.
+#[test]
+fn part_that_left_is_not_remembered() {
+    let rest = Some(Rest { remembers: true, parts: PartRecords::Cascade, ..Rest::default() });
+    let steps = [
+        &[Delete(0), Wait(100), Create(4), RestoreCluster(2), Wait(1), Write(Fault::Late(3_554))][..],
+        &[Create(5), Wait(10), DeleteMany(1, 5)],
+    ];
+    keeps_every_promise(Setup { seed: 31_000_179, pods: 1, rest, ..Setup::PLAIN }, &steps.concat());
 }
