@@ -364,6 +364,7 @@ impl Absences {
                     held = self.guard.held(),
                     "deletions held: their pods exist, and the settings do not select them; retrying"
                 );
+                self.request_another_reconcile();
             }
             ListOutcome::Contradicted => {
                 tracing::warn!(
@@ -384,7 +385,10 @@ impl Absences {
     /// The answer that the guard asked for came.
     pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) {
         let random = self.rng.u64(..);
-        if !self.guard.answered(round, answer, now, random) {
+        let is_current = self.guard.answered(round, answer, now, random);
+        // Other pods may have become absent since the question. They wait for those of this one, confirmed or held.
+        self.request_another_reconcile();
+        if !is_current {
             return;
         }
         let held = self.guard.held();
@@ -398,11 +402,7 @@ impl Absences {
             }
             // These are logged where they begin.
             Some(HoldReason::ScopeChanged | HoldReason::NearlyAll { .. } | HoldReason::AnotherWriter) => {}
-            None => {
-                tracing::info!(held, "absent pods are confirmed to be gone");
-                // Other pods may have become absent between the two lists.
-                self.request_reconcile();
-            }
+            None => tracing::info!(held, "absent pods are confirmed to be gone"),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     history::Play,
-    mapped::Rest,
+    mapped::{PartRecords, Rest},
     registry::Wrong,
     steps::{ConfirmFault, Fault, History, ListFault, PageFault, Refusal, Setup, Step, Step::*},
 };
@@ -298,6 +298,17 @@ fn hold_outlives_the_process_that_began_it() {
     keeps_every_promise(Setup { pods: 110, ..Setup::PLAIN }, &steps);
 }
 
+/// The registry does not hold the record of one pod. Another one is found to be absent while the guard asks about it.
+#[test]
+fn unanswered_question_delays_no_other_absence() {
+    let steps = [
+        &[Create(4), Wait(1_469), Ask(Fault::Lose), Wait(2_957), WrongList(0, 0, ListFault::Slow(2_151))][..],
+        &[Wait(14_080), Write(Fault::Lose), Wait(2_264), Create(2), Wait(18_373), Foreign(4), Wait(1_725)],
+        &[RestoreCluster(8), Wait(1)],
+    ];
+    keeps_every_promise(Setup { seed: 12_077_596, watches: 3, ..Setup::PLAIN }, &steps.concat());
+}
+
 /// Each history ends with a restart, which writes nothing.
 #[test]
 fn restart_of_a_mapped_target_writes_nothing() {
@@ -333,4 +344,15 @@ fn late_create_makes_no_second_record() {
     keeps_every_promise(setup(), &[&late[..], &[Delete(5)]].concat());
     let setup = Setup { lease: true, ..setup() };
     keeps_every_promise(setup, &[&late[..], &[LoseLease(0)]].concat());
+}
+
+/// The put of a part has no answer when the record that it belongs to is deleted. The registry removes both.
+#[test]
+fn part_that_left_is_not_remembered() {
+    let rest = Some(Rest { remembers: true, parts: PartRecords::Cascade, ..Rest::default() });
+    let steps = [
+        &[Delete(0), Wait(100), Create(4), RestoreCluster(2), Wait(1), Write(Fault::Late(3_554))][..],
+        &[Create(5), Wait(10), DeleteMany(1, 5)],
+    ];
+    keeps_every_promise(Setup { seed: 31_000_179, pods: 1, rest, ..Setup::PLAIN }, &steps.concat());
 }

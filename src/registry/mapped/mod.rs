@@ -268,12 +268,14 @@ impl Registry for TargetClient {
         for kind in &self.kinds {
             kind.records.lock().removed_with_parent(key);
         }
+        self.memory.keep_soon(key);
     }
 
     fn may_be_removed(&self, key: &Uid) {
         for kind in &self.kinds {
             kind.records.lock().may_be_removed(key);
         }
+        self.memory.keep_soon(key);
     }
 
     fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {

@@ -378,6 +378,16 @@ impl KindClient {
 }
 
 impl TargetMemory {
+    /// Hands this row to the memory without waiting for it: no request may follow that would save it. It counts as unsaved,
+    /// so that the next save repeats what fails now.
+    pub(super) fn keep_soon(&self, key: &Uid) {
+        let Some(store) = &self.store else { return };
+        // Under the locks, so that no older row follows that of a save.
+        let locked: Vec<_> = self.kinds.iter().map(|(kind, records)| (kind, records.lock())).collect();
+        let row = locked.iter().find_map(|(kind, records)| records.stored(**kind, key));
+        drop(store.write(vec![(key.clone(), row)], None));
+    }
+
     /// Waits until everything that changed is in the memory. Notes what became of a round.
     async fn save(&self, round: Option<RoundNote>) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };

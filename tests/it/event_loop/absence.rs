@@ -243,3 +243,22 @@ async fn uncertain_record_that_never_arrived_is_not_held() {
     assert_eq!((world.figure("records{state=\"uncertain\"}"), world.figure("deletions_held")), (0, 0));
     assert!(world.is_in_sync() && registry.state().records.is_empty());
 }
+
+/// A pod becomes absent while the guard asks about one whose record was removed by hand.
+#[tokio::test(start_paused = true)]
+async fn unanswered_question_delays_no_other_absence() {
+    let registry = Fake::new();
+    let mut world = EventLoopHarness::settled(registry.clone(), [pod("lost", "a")]).await;
+    {
+        let mut state = registry.state();
+        state.records.remove("lost");
+        state.latency = 5 * SECOND;
+    }
+    world.apply(pod("other", "a")).await;
+    world.pass(SECOND).await;
+    world.pods.clear();
+    world.list().await;
+    world.pass(60 * SECOND).await;
+    assert!(registry.state().records.is_empty());
+    assert_eq!(world.figure("deletions_held"), 0);
+}

@@ -136,6 +136,7 @@ pub trait RowStore: Send + Sync + 'static {
     fn open(&self, term: u64) -> BoxFuture<'_, Result<Recalled, Error>>;
 
     /// Changes rows, and notes what became of a round. Calls are applied in their order, and each ends after its rows are kept.
+    /// They are kept even if the caller does not wait for that.
     fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Lets another process use it.

@@ -142,6 +142,23 @@ async fn lost_deletion_puts_children_in_doubt() {
     assert_eq!(known(&fourth, &keys).await, [None; 3]);
 }
 
+/// The put of a port had no answer when its machine was deleted, and no request follows.
+#[tokio::test]
+async fn port_that_left_is_kept_as_gone() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let (path, members) = (folder.path().join("m.db"), format!("{MACHINE}{PORT}"));
+    let first = client(&fake, &members, &path, 1 << 20).await;
+    let keys = keys(&first);
+    assert_eq!(write(&first, put(&first, &keys[0])).await, DONE);
+    fake.fail([Fault::Lose]);
+    assert!(write(&first, put(&first, &keys[1])).await.is_err());
+    assert_eq!(write(&first, delete(&first, &keys[0])).await, DONE);
+    assert_eq!(known(&first, &keys).await, [None, Some(false), None]);
+    first.removed(&keys[1]);
+    drop(first);
+    assert_eq!(known(&client(&fake, &members, &path, 2 << 20).await, &keys).await, [None; 3]);
+}
+
 #[tokio::test]
 async fn round_covers_all_kinds() {
     let client = Fake::start().await.client(&format!("{ROUND}{MACHINE}{PORT}"));
