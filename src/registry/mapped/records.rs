@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::{
     differing::DifferingRecords,
-    shown::{ShownRecords, Unshown},
+    shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
@@ -150,14 +150,6 @@ impl Records {
         self.unlisted = Unlisted::default();
         self.in_round = false;
         self.shown.begin_term();
-    }
-
-    /// Whether the registry may hold a record that nothing showed in this term.
-    pub(super) fn unshown(&self) -> Unshown {
-        match self.shown.unshown() {
-            Unshown::IsMissing if self.unlisted.may_have_skipped() => Unshown::MaybeSkipped,
-            unshown => unshown,
-        }
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
