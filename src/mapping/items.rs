@@ -13,7 +13,7 @@ use super::{
     scope::Scope,
     spec::reading::{FindSpec, ItemSpec},
     target::fingerprint,
-    template::{Compiler, RenderError, Template},
+    template::{Compiler, RenderError, Template, view::RecordView},
     tree::{Node, Tree},
     values,
     words::{Position, Word},
@@ -53,8 +53,19 @@ pub enum ItemContent {
     Digest(Option<Fingerprint>),
     /// What is compared of the record, or nothing if it is missing.
     Body(Json),
+    /// The fingerprint of that.
+    BodyFingerprint(Fingerprint),
     /// Only that the record exists.
     Presence,
+}
+
+/// What is kept of the body of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// What is compared, for people.
+    Body,
+    /// Only what the client needs to compare it. A list would otherwise take a copy of each body.
+    Fingerprint,
 }
 
 /// How one record is read.
@@ -99,6 +110,7 @@ impl ItemContent {
         match self {
             Self::Digest(digest) => Some(digest.unwrap_or_default()),
             Self::Body(view) => Some(fingerprint(view)),
+            Self::BodyFingerprint(fingerprint) => Some(*fingerprint),
             Self::Presence => None,
         }
     }
@@ -182,7 +194,7 @@ impl ItemReading {
     /// Reads a record of an answer. `scope` holds the words of the term, `mark` is our mark.
     ///
     /// A template that cannot be rendered counts as a missing value. A record whose mark is missing is foreign.
-    pub fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str) -> RegistryItem {
+    pub(super) fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str, keep: Keep) -> RegistryItem {
         // Made once, so that a variable is evaluated once for all readings.
         let made = OnceCell::new();
         let of_item = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
@@ -195,7 +207,12 @@ impl ItemReading {
         let content = match (&self.digest, &self.body) {
             (Some(reading), _) => digest(reading),
             (None, Some(BodyReading { readings, ours, .. })) => {
-                ItemContent::Body(tree(readings).map(|found| ours.view(&found)).unwrap_or_default())
+                let content = |view: RecordView<'_>| match keep {
+                    Keep::Body => ItemContent::Body(view.to_json()),
+                    Keep::Fingerprint => ItemContent::BodyFingerprint(view.fingerprint()),
+                };
+                let found = readings.look(root, &scope, |found| content(ours.view(found)));
+                found.ok().flatten().unwrap_or_else(|| content(RecordView::NONE))
             }
             (None, None) => ItemContent::Presence,
         };

@@ -8,7 +8,7 @@ use minijinja::{
 };
 use serde_json::{Map, Number, Value as Json};
 
-use super::parsed_object::ParsedObject;
+use super::json_part::JsonPart;
 
 /// The most values that one rendered tree may have.
 const NODES: usize = 20_000;
@@ -127,7 +127,7 @@ pub fn to_json(value: &Value, budget: &mut Budget) -> Result<Option<Json>, Error
 
 fn convert(value: &Value, budget: &mut Budget, depth: usize) -> Result<Option<Json>, Error> {
     budget.take_level(depth)?;
-    if let Some(object) = value.downcast_object_ref::<ParsedObject>() {
+    if let Some(object) = value.downcast_object_ref::<JsonPart>() {
         return object.to_json(budget, depth).map(Some);
     }
     Ok(Some(match value.kind() {

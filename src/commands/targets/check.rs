@@ -177,7 +177,7 @@ pub(super) fn read_item(item: &RegistryItem) -> Value {
     match content {
         ItemContent::Digest(digest) => read["digest"] = digest.map(|digest| digest.hex()).into(),
         ItemContent::Body(body) => read["body"] = body.clone(),
-        ItemContent::Presence => {}
+        ItemContent::BodyFingerprint(_) | ItemContent::Presence => {}
     }
     if *gone {
         read["gone"] = true.into();
