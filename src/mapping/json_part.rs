@@ -11,7 +11,7 @@ use minijinja::{
 };
 use serde_json::{Map, Value as Json};
 
-use super::values::{Budget, Error, of_json};
+use super::values::{Budget, Error, of_answer};
 
 /// A map or a list in a document.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl JsonPart {
     pub(super) fn value(document: Arc<Json>) -> Value {
         match &*document {
             Json::Object(_) | Json::Array(_) => Value::from_object(Self { document, path: Vec::new() }),
-            simple => of_json(simple),
+            simple => of_answer(simple),
         }
     }
 
@@ -60,7 +60,7 @@ impl JsonPart {
                 let path = self.path.iter().cloned().chain([step]).collect();
                 Value::from_object(Self { document: self.document.clone(), path })
             }
-            simple => of_json(simple),
+            simple => of_answer(simple),
         }
     }
 
@@ -70,7 +70,7 @@ impl JsonPart {
     }
 }
 
-/// Members that are null are missing, as in [`of_json`].
+/// Members that are null are missing, as in [`of_answer`].
 fn present(members: &Map<String, Json>) -> impl Iterator<Item = (&String, &Json)> {
     members.iter().filter(|(_, member)| !member.is_null())
 }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::mapping::{
         engine::Compiled,
-        values::{self, to_json},
+        values::{self, of_json, to_json},
     };
     use serde_json::json;
 

@@ -287,7 +287,7 @@ impl ListReader<'_> {
     }
 
     fn page_scope(&self, page: Option<&Json>) -> Scope {
-        self.scope.with(vec![(Word::Page, page.map(values::of_json).unwrap_or_default())])
+        self.scope.with(vec![(Word::Page, page.map(values::of_answer).unwrap_or_default())])
     }
 
     /// The address of the next page: only its path and query are used, on our own origin.
