@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{KindClient, identify::ListedIds, judge::failure};
+use super::{KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
@@ -72,13 +72,7 @@ impl KindClient {
                 let mut records = self.records.lock();
                 let may_skip = self.kind.assigns() && list.reader.may_skip();
                 page.extend(records.complete_list(list.begun, &list.listed.keys, may_skip));
-                let further = records.differing.take_unexplained();
-                if further > 0 {
-                    tracing::warn!(
-                        records = further,
-                        "registry changes what is written; leaving the records as they are"
-                    );
-                }
+                report(records.differing.take_unexplained(), records.ineffective.end_list());
                 return Ok(inventory_page(page, &mut list, None));
             };
             list.request = next;
@@ -192,6 +186,21 @@ impl KindClient {
             // What is wrong with the list is found out when it is read.
             _ => Ok(true),
         }
+    }
+}
+
+fn report(further_settled: usize, ineffective: Option<IneffectiveReport>) {
+    if further_settled > 0 {
+        tracing::warn!(records = further_settled, "registry changes what is written; leaving the records as they are");
+    }
+    if let Some(IneffectiveReport { records, id, is_deletion }) = ineffective {
+        let change = if is_deletion { "deletion" } else { "put" };
+        tracing::warn!(
+            records,
+            id,
+            change,
+            "registry acknowledges writes that have no effect; each resync sends them again; run targets try"
+        );
     }
 }
 

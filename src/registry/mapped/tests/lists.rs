@@ -357,6 +357,18 @@ async fn template_does_not_hide_lost_digits() {
 }
 
 #[tokio::test]
+async fn deletion_at_another_address_is_noticed() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace("delete: {path: \"systems/", "delete: {path: \"sytems/"));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    for times in 1..=4 {
+        assert_eq!(delete_pod(&client, 1).await, DONE, "404 is success");
+        assert!(reported(&client, 1).await.is_some());
+        assert_eq!(client.kinds[0].records.lock().ineffective.is_reported(), times >= 3, "{times}");
+    }
+}
+
+#[tokio::test]
 async fn commands_refuse_what_the_client_refuses() {
     let fake = Fake::start().await;
     let client = fake.client(REST);
