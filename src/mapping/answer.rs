@@ -1,11 +1,11 @@
 //! An answer of a registry, as readings and conditions see it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::Value;
 use serde_json::Value as Json;
 
-use super::{scope::Scope, values::of_json, words::Word};
+use super::{json_part::JsonPart, scope::Scope, words::Word};
 
 /// Some registries begin a text with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -16,9 +16,9 @@ pub struct Answer {
     pub status: u16,
     /// Names are in lower case.
     headers: Vec<(String, String)>,
-    text: String,
+    text: Arc<str>,
     /// Or why the body is not JSON.
-    json: Result<Json, String>,
+    json: Result<Arc<Json>, String>,
     words: OnceLock<Vec<(Word, Value)>>,
 }
 
@@ -26,13 +26,13 @@ impl Answer {
     pub fn new(status: u16, headers: impl IntoIterator<Item = (String, String)>, body: &[u8]) -> Self {
         let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let json = serde_json::from_slice(body).map_err(|error| not_json(&error, &headers, body));
-        Self { status, headers, text: String::from_utf8_lossy(body).into_owned(), json, words: OnceLock::new() }
+        let json = serde_json::from_slice(body).map(Arc::new).map_err(|error| not_json(&error, &headers, body));
+        Self { status, headers, text: String::from_utf8_lossy(body).into(), json, words: OnceLock::new() }
     }
 
     /// The body, if it is JSON.
     pub fn json(&self) -> Option<&Json> {
-        self.json.as_ref().ok()
+        self.json.as_deref().ok()
     }
 
     /// Why the body is not JSON, with the line and the column.
@@ -69,10 +69,10 @@ impl Answer {
         let words = self.words.get_or_init(|| {
             let headers = self.headers.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
             vec![
-                (Word::Answer, self.json().map(of_json).unwrap_or_default()),
+                (Word::Answer, self.json.clone().map(JsonPart::value).unwrap_or_default()),
                 (Word::Header, Value::from_pairs(headers)),
                 (Word::Status, Value::from(self.status)),
-                (Word::Text, Value::from(self.text.as_str())),
+                (Word::Text, Value::from(self.text.clone())),
             ]
         });
         below.with(words.clone())

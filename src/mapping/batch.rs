@@ -195,7 +195,7 @@ impl Results {
     }
 
     fn read(&self, item: &Json, answer: &Answer, scope: &Scope) -> BatchResult {
-        let scope = scope.with(vec![(Word::Item, values::of_json(item))]);
+        let scope = scope.with(vec![(Word::Item, values::of_answer(item))]);
         let read = |reading: &Option<Reading>| reading.as_ref()?.read(Some(item), || scope.clone()).ok()?;
         let id = self.id.as_ref().and_then(|id| id.text(Some(item), || scope.clone()).ok()?);
         let operations = match read(&self.index).as_deref() {

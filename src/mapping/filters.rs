@@ -1,7 +1,7 @@
 //! The filters of targets, beside those of the engine.
 
 use core::net::IpAddr;
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    parsed_object::ParsedObject,
+    json_part::JsonPart,
     url,
     values::{self, Budget, Segments},
 };
@@ -76,11 +76,8 @@ fn json(value: &Value) -> Result<String, Error> {
 }
 
 fn fromjson(value: &Value) -> Result<Value, Error> {
-    let json = serde_json::from_str(&text(value)?).map_err(|cause| error(format!("fromjson: {cause}")))?;
-    Ok(match json {
-        Json::Object(object) => Value::from_object(ParsedObject(object)),
-        other => values::of_json(&other),
-    })
+    let json: Json = serde_json::from_str(&text(value)?).map_err(|cause| error(format!("fromjson: {cause}")))?;
+    Ok(JsonPart::value(Arc::new(json)))
 }
 
 fn sha256(value: &Value) -> Result<String, Error> {

@@ -8,12 +8,12 @@ use super::{
     answer::Answer,
     members::instead,
     outcome::RequestPurpose,
-    reading::{Reading, Readings},
+    reading::{Reading, Readings, into_text},
     request::{RequestTemplate, Shared},
     scope::Scope,
     spec::reading::{FindSpec, ItemSpec},
     target::fingerprint,
-    template::{Compiler, RenderError, Template},
+    template::{Compiler, RenderError, Template, view::RecordView},
     tree::{Node, Tree},
     values,
     words::{Position, Word},
@@ -34,6 +34,8 @@ pub struct RegistryItem {
     pub content: ItemContent,
     /// Whether it counts as deleted.
     pub gone: bool,
+    /// Why the record must not be used, if a number in its id, `remote` or `seen` has lost digits.
+    pub rounded: Option<String>,
 }
 
 /// Whose a record is.
@@ -53,8 +55,19 @@ pub enum ItemContent {
     Digest(Option<Fingerprint>),
     /// What is compared of the record, or nothing if it is missing.
     Body(Json),
+    /// The fingerprint of that.
+    BodyFingerprint(Fingerprint),
     /// Only that the record exists.
     Presence,
+}
+
+/// What is kept of the body of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// What is compared, for people.
+    Body,
+    /// Only what the client needs to compare it. A list would otherwise take a copy of each body.
+    Fingerprint,
 }
 
 /// How one record is read.
@@ -86,19 +99,13 @@ pub struct FindRequest {
     at: Reading,
 }
 
-impl RegistryItem {
-    /// Why this record must not be used, if a number in it has lost digits.
-    pub fn rounded(&self) -> Option<String> {
-        rounded(self.remote.as_ref(), self.seen.as_ref())
-    }
-}
-
 impl ItemContent {
     /// What is compared with the fingerprint of the desired record. `None` if only the existence of the record is read.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match self {
             Self::Digest(digest) => Some(digest.unwrap_or_default()),
             Self::Body(view) => Some(fingerprint(view)),
+            Self::BodyFingerprint(fingerprint) => Some(*fingerprint),
             Self::Presence => None,
         }
     }
@@ -175,27 +182,44 @@ impl ItemReading {
 
     /// The mark in a record, if it has one that can be read.
     pub fn mark_of(&self, item: &Json, answer: &Answer, scope: &Scope) -> Option<String> {
-        let scope = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        let scope = || answer.scope(scope).with(vec![(Word::Item, values::of_answer(item))]);
         self.mark.as_ref()?.text(Some(item), scope).ok().flatten()
     }
 
     /// Reads a record of an answer. `scope` holds the words of the term, `mark` is our mark.
     ///
     /// A template that cannot be rendered counts as a missing value. A record whose mark is missing is foreign.
-    pub fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str) -> RegistryItem {
+    pub(super) fn read(&self, item: &Json, answer: &Answer, scope: &Scope, mark: &str, keep: Keep) -> RegistryItem {
         // Made once, so that a variable is evaluated once for all readings.
         let made = OnceCell::new();
-        let of_item = || answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        let of_item = || answer.scope(scope).with(vec![(Word::Item, values::of_answer(item))]);
         let scope = || made.get_or_init(of_item).clone();
         let root = Some(item);
         let text = |reading: &Reading| reading.text(root, scope).ok().flatten();
-        let tree = |readings: &Readings| readings.read(root, &scope).ok().flatten();
+        let mut cause = None;
+        let mut exact = |name: &str, read: Result<Option<Json>, RenderError>| {
+            let why = match &read {
+                Ok(found) => found.as_ref().and_then(|found| rounded(name, found)),
+                Err(RenderError { cause: values::Error::LostDigits(lost), .. }) => Some(format!("`{name}`: {lost}")),
+                Err(_) => None,
+            };
+            cause = cause.take().or(why);
+            read.ok().flatten()
+        };
+        let id = exact("id", self.id.read(root, scope).map(|id| id.map(Cow::into_owned))).and_then(into_text);
+        let remote = self.remote.as_ref().and_then(|remote| exact("remote", remote.read(root, &scope)));
+        let seen = self.seen.as_ref().and_then(|seen| exact("seen", seen.read(root, &scope)));
         let digest =
             |reading: &Reading| ItemContent::Digest(text(reading).and_then(|text| Fingerprint::from_hex(&text)));
         let content = match (&self.digest, &self.body) {
             (Some(reading), _) => digest(reading),
             (None, Some(BodyReading { readings, ours, .. })) => {
-                ItemContent::Body(tree(readings).map(|found| ours.view(&found)).unwrap_or_default())
+                let content = |view: RecordView<'_>| match keep {
+                    Keep::Body => ItemContent::Body(view.to_json()),
+                    Keep::Fingerprint => ItemContent::BodyFingerprint(view.fingerprint()),
+                };
+                let found = readings.look(root, &scope, |found| content(ours.view(found)));
+                found.ok().flatten().unwrap_or_else(|| content(RecordView::NONE))
             }
             (None, None) => ItemContent::Presence,
         };
@@ -205,11 +229,12 @@ impl ItemReading {
             Some(_) => ItemMark::Foreign,
         };
         RegistryItem {
-            id: text(&self.id),
-            remote: self.remote.as_ref().and_then(tree),
-            seen: self.seen.as_ref().and_then(tree),
+            id,
+            remote,
+            seen,
             mark,
             content,
+            rounded: cause,
             gone: self.gone.as_ref().is_some_and(|reading| reading.holds(root, scope).unwrap_or_default()),
         }
     }

@@ -13,12 +13,12 @@ use self::facts::WriteFacts;
 use super::{
     answer::Answer,
     batch::BatchRequest,
-    items::{FindRequest, ItemReading, RegistryItem},
+    items::{FindRequest, ItemReading, Keep, RegistryItem},
     paging::{ListReader, ListRequest},
     request::RequestTemplate,
     scope::Scope,
     target::{RenderedRecord, TermWords, fingerprint},
-    template::{Leaf, RenderError, Template},
+    template::{Leaf, RenderError, Template, view::RecordView},
     values,
     words::{Word, WordSet},
     writes::{ChangeWords, Held, RemovalWords, Writes},
@@ -232,7 +232,7 @@ impl Kind {
         } else {
             (template.render(&scope)?.unwrap_or_default(), None, scope)
         };
-        let fingerprint = fingerprint(&self.view(&body));
+        let fingerprint = self.with_view(&body, |view| view.fingerprint());
         Ok(RenderedRecord { kind, key, id, parent: None, body, fingerprint, digest, scope })
     }
 
@@ -247,8 +247,14 @@ impl Kind {
 
     /// What is compared of a body, if `item.body` is read.
     pub fn view(&self, body: &Json) -> Json {
-        let (Some(template), Some(item)) = (&self.body, &self.item) else { return Json::Null };
-        template.view(&item.part_of_body(body))
+        self.with_view(body, |view| view.to_json())
+    }
+
+    fn with_view<T>(&self, body: &Json, look: impl FnOnce(RecordView<'_>) -> T) -> T {
+        match (&self.body, &self.item) {
+            (Some(template), Some(item)) => look(template.view(&item.part_of_body(body))),
+            _ => look(RecordView::NONE),
+        }
     }
 
     /// The words of a request that writes the record.
@@ -302,19 +308,20 @@ impl Kind {
     /// # Errors
     /// The first page cannot be rendered.
     pub fn read_list(&self, term: &TermWords) -> Result<Option<ListReader<'_>>, RenderError> {
-        match (&self.list, &self.item) {
-            (Some(list), Some(item)) => {
-                // Otherwise, a record that a list skips is found, or written with the same id.
-                let is_strict = self.assigns() && self.find.is_none();
-                list.read(item, &self.mark, &term.0, self.pages, is_strict).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let (Some(list), Some(_)) = (&self.list, &self.item) else { return Ok(None) };
+        // Otherwise, a record that a list skips is found, or written with the same id.
+        let is_strict = self.assigns() && self.find.is_none();
+        list.read(&term.0, self.pages, is_strict).map(Some)
     }
 
     /// Reads a record that `find` returned. `None` if the target has no `item`.
     pub fn read_item(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<RegistryItem> {
-        self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark))
+        self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark, Keep::Body))
+    }
+
+    /// The same with the fingerprint of its body instead of the body.
+    pub fn read_to_compare(&self, item: &Json, answer: &Answer, term: &TermWords) -> Option<RegistryItem> {
+        self.item.as_ref().map(|reading| reading.read(item, answer, &term.0, &self.mark, Keep::Fingerprint))
     }
 }
 

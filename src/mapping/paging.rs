@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     answer::Answer,
-    items::{ItemReading, RegistryItem},
     outcome::{Judgement, RequestPurpose},
     reading::{Reading, Readings},
     request::{RenderedRequest, RequestTemplate, Shared},
@@ -69,6 +68,8 @@ pub enum Error {
          skipped another; add `find`, or use pages that begin after a record instead of at a number"
     )]
     CountFell { before: u64, after: u64 },
+    #[error("{0}")]
+    Item(String),
     #[error("the page holds {0} records, as many as it may; the list has no `next`, so further records may be missing")]
     MayBeCut(usize),
 }
@@ -112,8 +113,6 @@ enum Ask {
 #[derive(Debug)]
 pub struct ListReader<'t> {
     list: &'t ListRequest,
-    item: &'t ItemReading,
-    mark: &'t str,
     scope: Scope,
     limit: u32,
     pages: u32,
@@ -151,22 +150,13 @@ impl ListRequest {
     ///
     /// # Errors
     /// `next.start` cannot be rendered.
-    pub(super) fn read<'t>(
-        &'t self,
-        item: &'t ItemReading,
-        mark: &'t str,
-        scope: &Scope,
-        limit: u32,
-        is_strict: bool,
-    ) -> Result<ListReader<'t>, RenderError> {
+    pub(super) fn read(&self, scope: &Scope, limit: u32, is_strict: bool) -> Result<ListReader<'_>, RenderError> {
         let start = match &self.next {
             Some(Next::Page { start: Some(start), .. }) => start.render(scope)?,
             _ => None,
         };
         Ok(ListReader {
             list: self,
-            item,
-            mark,
             scope: scope.clone(),
             limit,
             pages: 0,
@@ -231,11 +221,12 @@ impl ListReader<'_> {
         Ok(Some(request))
     }
 
-    /// Takes the answer to the last request. Returns its records.
+    /// Takes the answer to the last request, and gives each of its records to `each`, one after the other: a page has many,
+    /// which take more memory once they are read. Returns their number.
     ///
     /// # Errors
-    /// The list fails as a whole.
-    pub fn take(&mut self, answer: &Answer) -> Result<Vec<RegistryItem>, Error> {
+    /// The list fails as a whole, or `each` says why it does.
+    pub fn take(&mut self, answer: &Answer, each: impl FnMut(&Json) -> Result<(), String>) -> Result<usize, Error> {
         let judgement = self.list.request.judge(answer, &self.scope);
         if judgement.outcome != RuleOutcome::Done {
             return Err(Error::Refused(judgement));
@@ -252,26 +243,17 @@ impl ListReader<'_> {
                 return Err(Error::CountFell { before, after });
             }
         }
-        let items: Vec<RegistryItem> =
-            items.iter().map(|item| self.item.read(item, answer, &self.scope, self.mark)).collect();
+        items.iter().try_for_each(each).map_err(Error::Item)?;
         self.ask = self.next(answer, items.len())?;
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
-            _ => Ok(items),
+            _ => Ok(items.len()),
         }
     }
 
     /// Whether the pages may have skipped a record, which nothing showed.
     pub fn may_skip(&self) -> bool {
         self.pages > 1 && self.read > 0 && !(self.is_strict && self.list.count.is_some())
-    }
-
-    /// The records of an answer as the registry shows them, to print some.
-    pub fn shown(&self, answer: &Answer) -> Vec<Json> {
-        match self.list.items.read(answer.json(), || answer.scope(&self.scope)).ok().flatten().as_deref() {
-            Some(Json::Array(items)) => items.clone(),
-            _ => Vec::new(),
-        }
     }
 
     fn next(&self, answer: &Answer, items: usize) -> Result<Ask, Error> {
@@ -305,7 +287,7 @@ impl ListReader<'_> {
     }
 
     fn page_scope(&self, page: Option<&Json>) -> Scope {
-        self.scope.with(vec![(Word::Page, page.map(values::of_json).unwrap_or_default())])
+        self.scope.with(vec![(Word::Page, page.map(values::of_answer).unwrap_or_default())])
     }
 
     /// The address of the next page: only its path and query are used, on our own origin.

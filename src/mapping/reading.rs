@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use minijinja::Value;
 use serde_json::{Map, Value as Json};
 
 use super::{
+    json_part::JsonPart,
     scope::Scope,
     spec::values::{ReadingText, ReadingTree, TemplateText},
     template::{Compiler, Leaf, RenderError},
@@ -59,11 +61,39 @@ impl Reading {
     ) -> Result<Option<Cow<'j, Json>>, RenderError> {
         match &self.0 {
             How::Pointer(steps) => Ok(root.and_then(|root| follow(steps, root)).filter(|found| !found.is_null())),
-            How::Template(leaf) => match leaf.json(&scope(), &mut Budget::unlimited()) {
-                Ok(json) => Ok(json.map(Cow::Owned)),
-                Err(error) if error.cause.is_missing() => Ok(None),
-                Err(error) => Err(error),
-            },
+            How::Template(leaf) if !leaf.is_expression() => {
+                let read = leaf.json(&scope(), &mut Budget::unlimited());
+                unless_missing(read.map(|text| text.map(Cow::Owned)))
+            }
+            How::Template(leaf) => {
+                let value = leaf.evaluate(&scope());
+                unless_missing(value.and_then(|value| {
+                    let part = value.downcast_object_ref::<JsonPart>();
+                    match part.zip(root).and_then(|(part, root)| part.json_in(root)) {
+                        Some(found) => Ok(Some(Cow::Borrowed(found))),
+                        None => Ok(json_of(leaf, &value)?.map(Cow::Owned)),
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Looks at the value that [`Self::read`] would read.
+    fn look<T>(
+        &self,
+        root: Option<&Json>,
+        scope: impl FnOnce() -> Scope,
+        look: impl FnOnce(&Json) -> T,
+    ) -> Result<Option<T>, RenderError> {
+        match &self.0 {
+            How::Template(leaf) if leaf.is_expression() => {
+                let value = leaf.evaluate(&scope());
+                unless_missing(value.and_then(|value| match value.downcast_object_ref::<JsonPart>() {
+                    Some(part) => Ok(Some(look(part.json()))),
+                    None => Ok(json_of(leaf, &value)?.as_ref().map(look)),
+                }))
+            }
+            _ => Ok(self.read(root, scope)?.map(|found| look(&found))),
         }
     }
 
@@ -83,7 +113,7 @@ impl Reading {
     /// # Errors
     /// As [`Self::read`].
     pub fn text(&self, root: Option<&Json>, scope: impl FnOnce() -> Scope) -> Result<Option<String>, RenderError> {
-        Ok(self.read(root, scope)?.and_then(|json| text_of(&json)))
+        Ok(self.read(root, scope)?.and_then(|json| into_text(json.into_owned())))
     }
 
     /// Whether the value is there, and neither false, zero nor empty.
@@ -165,6 +195,22 @@ impl Readings {
         }
     }
 
+    /// Looks at the value that [`Self::read`] would read, without a copy if possible.
+    ///
+    /// # Errors
+    /// As [`Reading::read`].
+    pub fn look<T>(
+        &self,
+        root: Option<&Json>,
+        scope: &dyn Fn() -> Scope,
+        look: impl FnOnce(&Json) -> T,
+    ) -> Result<Option<T>, RenderError> {
+        match self {
+            Self::One(reading) => reading.look(root, scope, look),
+            several => Ok(several.read(root, scope)?.as_ref().map(look)),
+        }
+    }
+
     /// Reads the value. A map leaves out members that are missing; it is missing if all of them are.
     ///
     /// # Errors
@@ -195,6 +241,26 @@ pub(super) fn text_of(json: &Json) -> Option<String> {
         Json::String(text) => Some(text.clone()),
         Json::Number(_) | Json::Bool(_) => Some(json.to_string()),
         _ => None,
+    }
+}
+
+fn json_of(leaf: &Leaf, value: &Value) -> Result<Option<Json>, RenderError> {
+    values::to_json(value, &mut Budget::unlimited()).map_err(|cause| leaf.error(cause))
+}
+
+/// Null and undefined values count as missing.
+fn unless_missing<T>(read: Result<Option<T>, RenderError>) -> Result<Option<T>, RenderError> {
+    match read {
+        Err(error) if error.cause.is_missing() => Ok(None),
+        read => read,
+    }
+}
+
+/// The text of a simple value.
+pub(super) fn into_text(json: Json) -> Option<String> {
+    match json {
+        Json::String(text) => Some(text),
+        other => text_of(&other),
     }
 }
 

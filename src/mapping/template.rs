@@ -20,7 +20,7 @@ use super::{
 };
 
 mod compile;
-mod view;
+pub(super) mod view;
 
 /// A template that cannot be rendered.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use minijinja::{
 };
 use serde_json::{Map, Number, Value as Json};
 
-use super::parsed_object::ParsedObject;
+use super::json_part::JsonPart;
 
 /// The most values that one rendered tree may have.
 const NODES: usize = 20_000;
@@ -43,7 +43,23 @@ pub enum Error {
     #[error("the template does too much work")]
     Work,
     #[error("{0}")]
+    LostDigits(LostDigits),
+    #[error("{0}")]
     Evaluation(String),
+}
+
+/// A number in an answer that has more digits than can be kept. As a text it would be another number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is a number with more digits than can be kept; the registry must return a text")]
+pub struct LostDigits(Number);
+
+impl LostDigits {
+    pub(super) fn of(number: &Number) -> Option<Self> {
+        // From here on, not every integer is a floating-point number.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let is_inexact = number.is_f64() && number.as_f64().is_some_and(|value| value.abs() >= EXACT);
+        is_inexact.then(|| Self(number.clone()))
+    }
 }
 
 impl Error {
@@ -127,7 +143,7 @@ pub fn to_json(value: &Value, budget: &mut Budget) -> Result<Option<Json>, Error
 
 fn convert(value: &Value, budget: &mut Budget, depth: usize) -> Result<Option<Json>, Error> {
     budget.take_level(depth)?;
-    if let Some(object) = value.downcast_object_ref::<ParsedObject>() {
+    if let Some(object) = value.downcast_object_ref::<JsonPart>() {
         return object.to_json(budget, depth).map(Some);
     }
     Ok(Some(match value.kind() {
@@ -210,6 +226,10 @@ fn invalid(value: &Value) -> Error {
 /// Why an expression cannot be evaluated.
 #[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub(super) fn evaluation(error: minijinja::Error) -> Error {
+    let source = std::error::Error::source(&error);
+    if let Some(lost) = source.and_then(|source| source.downcast_ref::<LostDigits>()) {
+        return Error::LostDigits(lost.clone());
+    }
     match error.kind() {
         minijinja::ErrorKind::UndefinedError => Error::Undefined,
         minijinja::ErrorKind::OutOfFuel => Error::Work,
@@ -228,16 +248,30 @@ pub fn shorten(text: &str, limit: usize) -> String {
 
 /// A JSON value as a word. Null becomes undefined, so that `default` gives a fallback for both.
 pub fn of_json(json: &Json) -> Value {
+    convert_json(json, of_number)
+}
+
+/// The same for what a registry answers. A number that has lost digits is an error when a template uses it.
+pub(super) fn of_answer(json: &Json) -> Value {
+    convert_json(json, |number| match LostDigits::of(number) {
+        None => of_number(number),
+        Some(lost) => {
+            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, lost.to_string()).with_source(lost).into()
+        }
+    })
+}
+
+fn convert_json(json: &Json, number: fn(&Number) -> Value) -> Value {
     match json {
         Json::Null => Value::UNDEFINED,
         Json::Bool(value) => Value::from(*value),
-        Json::Number(number) => of_number(number),
+        Json::Number(json) => number(json),
         Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => items.iter().map(of_json).collect(),
+        Json::Array(items) => items.iter().map(|item| convert_json(item, number)).collect(),
         // A member that is null is missing, and not iterated over.
         Json::Object(members) => {
             let present = members.iter().filter(|(_, member)| !member.is_null());
-            Value::from_pairs(present.map(|(name, member)| (name.as_str(), of_json(member))))
+            Value::from_pairs(present.map(|(name, member)| (name.as_str(), convert_json(member, number))))
         }
     }
 }
@@ -319,6 +353,19 @@ mod tests {
         let (deep, text) = (Json::Array((0..100).fold(vec![], |inner, _| vec![Json::Array(inner)])), "a".repeat(BYTES));
         assert_eq!(to_json(&of_json(&deep), &mut Budget::default()), Err(Error::Depth));
         assert_eq!(to_json(&of_json(&json!([text, "b"])), &mut Budget::default()), Err(Error::Bytes));
+    }
+
+    #[test]
+    fn number_that_lost_digits_is_no_text() {
+        let document: Json = serde_json::from_str(r#"{"id": 100000000000000000000000000021, "n": {"a": 1}}"#).unwrap();
+        let words = Value::from_pairs([("item", of_answer(&document))]);
+        for text in ["item.id", "'a' ~ item.id", "[item.id] | join", "item.id | b64", "item.id + 1"] {
+            let value = Compiled::new(text).unwrap().evaluate(&words);
+            let error = value.and_then(|value| to_json(&value, &mut Budget::default())).unwrap_err();
+            assert!(error.to_string().contains("1e+29 is a number with more digits"), "{text}: {error}");
+        }
+        let value = Compiled::new("item.n.a").unwrap().evaluate(&words).unwrap();
+        assert_eq!(to_json(&value, &mut Budget::default()), Ok(Some(json!(1))));
     }
 
     #[test]

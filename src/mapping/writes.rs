@@ -16,7 +16,7 @@ use super::{
         values::{Entries, ReadingText, ReadingTree},
     },
     template::Compiler,
-    values,
+    values::{self, LostDigits},
     words::{Position, Word},
 };
 
@@ -95,30 +95,21 @@ impl Held {
 
     /// Why this must not be used, if a number in it has lost digits.
     pub fn rounded(&self) -> Option<String> {
-        rounded(self.remote.as_ref(), self.seen.as_ref())
+        let read = [("remote", &self.remote), ("seen", &self.seen)];
+        read.into_iter().find_map(|(name, value)| rounded(name, value.as_ref()?))
     }
 }
 
 /// Why an id or a revision must not be used, if a number in it has lost digits: it would name another record.
-pub(super) fn rounded(remote: Option<&Json>, seen: Option<&Json>) -> Option<String> {
-    let cause = |(name, value): (&str, Option<&Json>)| {
-        let number = rounded_number(value?)?;
-        Some(format!(
-            "`{name}` is {number}, a number with more digits than can be kept; the registry must return a text"
-        ))
-    };
-    [("remote", remote), ("seen", seen)].into_iter().find_map(cause)
+pub(super) fn rounded(name: &str, value: &Json) -> Option<String> {
+    lost_digits(value).map(|lost| format!("`{name}`: {lost}"))
 }
 
-fn rounded_number(value: &Json) -> Option<&serde_json::Number> {
-    // From here on, not every integer is a floating-point number.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
+fn lost_digits(value: &Json) -> Option<LostDigits> {
     match value {
-        Json::Number(number) => {
-            Some(number).filter(|one| one.is_f64() && one.as_f64().is_some_and(|value| value.abs() >= EXACT))
-        }
-        Json::Array(items) => items.iter().find_map(rounded_number),
-        Json::Object(members) => members.values().find_map(rounded_number),
+        Json::Number(number) => LostDigits::of(number),
+        Json::Array(items) => items.iter().find_map(lost_digits),
+        Json::Object(members) => members.values().find_map(lost_digits),
         _ => None,
     }
 }
@@ -215,11 +206,16 @@ impl PrepareStep {
     /// # Errors
     /// The name of a value that is missing, and why it is missing.
     pub fn kept(&self, item: &Json, request: &str, answer: &Answer, scope: &Scope) -> Result<Json, String> {
-        let scope = answer.scope(scope).with(vec![(Word::Item, values::of_json(item))]);
+        let scope = answer.scope(scope).with(vec![(Word::Item, values::of_answer(item))]);
         let mut kept = Map::new();
         for (name, reading) in &self.keep {
             match reading.read(Some(item), || scope.clone()) {
-                Ok(Some(json)) => _ = kept.insert(name.clone(), json.into_owned()),
+                Ok(Some(json)) => {
+                    if let Some(cause) = rounded(name, &json) {
+                        return Err(format!("the answer to `{request}`: {cause}"));
+                    }
+                    kept.insert(name.clone(), json.into_owned());
+                }
                 Ok(None) => {
                     let cause = match answer.not_json() {
                         Some(cause) => format!("the answer is not JSON: {cause}"),

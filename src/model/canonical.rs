@@ -1,5 +1,6 @@
 //! The RFC 8785 form of JSON values, of which digests are made.
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// Integers up to this size are written alike by RFC 8785, which takes numbers as `f64`, and by serde.
@@ -10,21 +11,40 @@ const EXACT: u64 = 1 << 53;
 /// # Errors
 /// None in practice: serialization fails only for numbers that are not finite, and a [`Value`] has none.
 pub fn to_vec(value: &Value) -> serde_json::Result<Vec<u8>> {
-    // The canonicalizer takes ten times as long.
-    if is_canonical(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) }
+    form(value, is_canonical(value))
 }
 
-/// Whether the output of serde is canonical. RFC 8785 orders members by UTF-16 units and a map by bytes; the two agree on
-/// ASCII.
-fn is_canonical(value: &Value) -> bool {
+/// The RFC 8785 form of what holds values. `is_canonical` says whether the output of serde is that form.
+///
+/// # Errors
+/// A number is not finite.
+pub fn form(value: &impl Serialize, is_canonical: bool) -> serde_json::Result<Vec<u8>> {
+    // The canonicalizer takes ten times as long.
+    if !is_canonical {
+        return serde_json_canonicalizer::to_vec(value);
+    }
+    // Most records need no larger one.
+    let mut bytes = Vec::with_capacity(2048);
+    serde_json::to_writer(&mut bytes, value)?;
+    Ok(bytes)
+}
+
+/// Whether the output of serde is canonical.
+pub fn is_canonical(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(number) => {
             number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs)).is_some_and(|size| size <= EXACT)
         }
         Value::Array(items) => items.iter().all(is_canonical),
-        Value::Object(members) => members.iter().all(|(name, member)| name.is_ascii() && is_canonical(member)),
+        Value::Object(members) => members.iter().all(|(name, member)| is_in_order(name) && is_canonical(member)),
     }
+}
+
+/// Whether this name stands at the same place in both forms: RFC 8785 orders members by UTF-16 units and a map by bytes,
+/// and the two agree on ASCII.
+pub fn is_in_order(name: &str) -> bool {
+    name.is_ascii()
 }
 
 #[cfg(test)]

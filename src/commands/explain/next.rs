@@ -147,7 +147,7 @@ fn with_held(kind: &Kind, record: &RenderedRecord, looked_up: LookedUp, explaine
             let next = next(known(Some(&item), record), record.fingerprint);
             let differences = match &item.item.content {
                 ItemContent::Body(view) => view_differences(&kind.view(&record.body), view),
-                ItemContent::Digest(_) | ItemContent::Presence => Vec::new(),
+                _ => Vec::new(),
             };
             Explained { held: item.shown, differences, next, ..explained }
         }

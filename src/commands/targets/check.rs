@@ -161,7 +161,7 @@ fn add_list(list: &ListResult, took: u128, findings: &mut Findings) {
 
 /// What the readings of `item` find in a record.
 pub(super) fn read_item(item: &RegistryItem) -> Value {
-    let RegistryItem { id, remote, seen, mark, content, gone } = item;
+    let RegistryItem { id, remote, seen, mark, content, gone, rounded: _ } = item;
     let mark = match mark {
         ItemMark::Ours => "ours",
         ItemMark::Foreign => "foreign",
@@ -177,7 +177,7 @@ pub(super) fn read_item(item: &RegistryItem) -> Value {
     match content {
         ItemContent::Digest(digest) => read["digest"] = digest.map(|digest| digest.hex()).into(),
         ItemContent::Body(body) => read["body"] = body.clone(),
-        ItemContent::Presence => {}
+        ItemContent::BodyFingerprint(_) | ItemContent::Presence => {}
     }
     if *gone {
         read["gone"] = true.into();

@@ -95,11 +95,8 @@ fn of_file(path: &Path, rule: &Rule) -> Result<Vec<Sample>, Error> {
     let bytes = files::read(path).map_err(|error| unusable(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| unusable(error.to_string()))?;
     // JSON is YAML.
-    let mut document: Value = serde_saphyr::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-    let objects = match document.get_mut("items").map(Value::take).unwrap_or_else(|| document.take()) {
-        Value::Array(objects) => objects,
-        object => vec![object],
-    };
+    let document: Value = serde_saphyr::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    let objects = pods_of(document).map_err(unusable)?;
     let sample = |object: Value| {
         let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
         let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
@@ -109,6 +106,34 @@ fn of_file(path: &Path, rule: &Rule) -> Result<Vec<Sample>, Error> {
         Sample { name, record }
     };
     Ok(objects.into_iter().map(sample).collect())
+}
+
+/// The objects of a document. Other objects than pods are refused: a Service has a name and a UID, too, and would look
+/// like a pod without an address. The items of a list that the API server answers have no `kind`.
+fn pods_of(mut document: Value) -> Result<Vec<Value>, String> {
+    let is_other = |object: &Value, kinds: &[&str]| {
+        let kind = object.get("kind").filter(|kind| !kind.as_str().is_some_and(|kind| kinds.contains(&kind)))?;
+        Some(kind.as_str().map_or_else(|| kind.to_string(), str::to_owned))
+    };
+    let (name, objects) = match document.get_mut("items").map(Value::take) {
+        Some(items) => {
+            if let Some(kind) = is_other(&document, &["List", "PodList"]) {
+                return Err(format!("its `kind` is {kind}, not List or PodList"));
+            }
+            ("items", items)
+        }
+        None => ("", document),
+    };
+    let Value::Array(objects) = objects else {
+        return match is_other(&objects, &["Pod"]) {
+            Some(kind) => Err(format!("its `kind` is {kind}, not Pod")),
+            None => Ok(vec![objects]),
+        };
+    };
+    match objects.iter().enumerate().find_map(|(index, object)| Some((index, is_other(object, &["Pod"])?))) {
+        Some((index, kind)) => Err(format!("the `kind` of `{name}[{index}]` is {kind}, not Pod")),
+        None => Ok(objects),
+    }
 }
 
 fn name(record: &Record) -> String {
@@ -238,4 +263,32 @@ fn of_login(spec: &TargetSpec, login: &LoginTemplate) -> Option<RequestPreview> 
     let Some(AuthSpec::Login(auth)) = &spec.connection.auth else { return None };
     let secrets = auth.secrets.iter().map(|(key, _)| (key.text.as_str(), HIDDEN));
     Some(RequestPreview { name: LOGIN.to_owned(), request: login.request(secrets) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_are_no_pods_are_refused() {
+        let (pod, service) = (json!({"kind": "Pod", "metadata": {"name": "a"}}), json!({"kind": "Service"}));
+        for (document, count) in [
+            (pod.clone(), 1),
+            (json!({"metadata": {}}), 1),
+            (json!([pod, pod]), 2),
+            (json!({"kind": "List", "items": [pod]}), 1),
+            (json!({"kind": "PodList", "items": [{"metadata": {}}, {}]}), 2),
+        ] {
+            assert_eq!(pods_of(document.clone()).map(|pods| pods.len()), Ok(count), "{document}");
+        }
+        for (document, cause) in [
+            (service.clone(), "its `kind` is Service, not Pod"),
+            (json!({"kind": 1}), "its `kind` is 1, not Pod"),
+            (json!([pod, service]), "the `kind` of `[1]` is Service, not Pod"),
+            (json!({"kind": "List", "items": [pod, pod, service]}), "the `kind` of `items[2]` is Service, not Pod"),
+            (json!({"kind": "ServiceList", "items": [{}]}), "its `kind` is ServiceList, not List or PodList"),
+        ] {
+            assert_eq!(pods_of(document.clone()), Err(cause.to_owned()), "{document}");
+        }
+    }
 }

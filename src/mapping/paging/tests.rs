@@ -46,8 +46,8 @@ fn read_of(target: &Target, pages: &[(Json, &str)]) -> (Vec<String>, Result<usiz
         };
         urls.push(request.url.strip_prefix("https://r.example/api/").unwrap().to_owned());
         let answer = Answer::new(200, [("Link".to_owned(), (*link).to_owned())], page.to_string().as_bytes());
-        match reader.take(&answer) {
-            Ok(found) => items += found.len(),
+        match reader.take(&answer, |_| Ok(())) {
+            Ok(found) => items += found,
             Err(error) => return (urls, Err(error)),
         }
     }
@@ -124,9 +124,11 @@ fn refused_page_fails_the_list() {
     let mut reader = target.kinds[0].read_list(&target.term(1, &json!({}))).unwrap().unwrap();
     reader.request().unwrap();
     for (status, outcome) in [(500, RuleOutcome::Uncertain), (401, RuleOutcome::Pause), (404, RuleOutcome::Absent)] {
-        let Err(Error::Refused(judgement)) = reader.take(&Answer::new(status, [], b"no")) else { panic!("{status}") };
+        let Err(Error::Refused(judgement)) = reader.take(&Answer::new(status, [], b"no"), |_| Ok(())) else {
+            panic!("{status}")
+        };
         assert_eq!((judgement.outcome, judgement.reason), (outcome, format!("status {status}: no")));
     }
     let html = Answer::new(200, [("content-type".to_owned(), "text/html".to_owned())], b"<p>");
-    assert!(matches!(reader.take(&html), Err(Error::Refused(_))));
+    assert!(matches!(reader.take(&html, |_| Ok(())), Err(Error::Refused(_))));
 }

@@ -3,6 +3,7 @@
 use super::{records::RecordRendering, *};
 use crate::mapping::{
     answer::Answer,
+    items::{ItemMark, RegistryItem},
     load,
     request::RenderedRequest,
     samples,
@@ -264,11 +265,13 @@ fn consul_list_encodes_the_filter() {
     let query = "filter=Meta%5B%22managed-by%22%5D%20%3D%3D%20%22pod-registrar%3Ac1%3Apod-registrar%22";
     assert_eq!(request.url, format!("https://consul.example:8501/v1/catalog/node-services/k8s-c1?{query}"));
     let page = json!({"Services": [{"ID": "a", "Meta": {"managed-by": "other"}}, {"ID": "b", "Meta": {"managed-by": target.mark()}}]});
-    let items = reader.take(&answer(200, &page)).unwrap();
-    assert_eq!(
-        items.iter().map(|item| item.mark).collect::<Vec<_>>(),
-        [crate::mapping::items::ItemMark::Foreign, crate::mapping::items::ItemMark::Ours]
-    );
+    let (page, mut marks) = (answer(200, &page), Vec::new());
+    let read = |item: &Json| {
+        marks.extend(target.kinds[0].read_item(item, &page, &term(&target)).map(|item| item.mark));
+        Ok(())
+    };
+    assert_eq!(reader.take(&page, read), Ok(2));
+    assert_eq!(marks, [ItemMark::Foreign, ItemMark::Ours]);
     assert!(reader.request().unwrap().is_none());
 }
 

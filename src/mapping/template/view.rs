@@ -12,13 +12,77 @@
 //!
 //! Many registries return null, or nothing, for an empty value, so maps lose members that are empty.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use super::{Each, MapTemplate, Template};
+use crate::model::{
+    canonical,
+    digest::{Digest, Fingerprint},
+};
+
+/// What is compared of a record. It borrows from the record, because a list shows many and each is compared once.
+#[derive(Debug)]
+pub(in crate::mapping) enum RecordView<'j> {
+    /// Neither a list nor a map.
+    Simple(&'j Json),
+    List(Vec<Self>),
+    /// In the order of their names.
+    Map(Vec<(&'j str, Self)>),
+}
+
+impl RecordView<'_> {
+    /// The view of a record that is missing.
+    pub(in crate::mapping) const NONE: RecordView<'static> = RecordView::Simple(&Json::Null);
+
+    pub(in crate::mapping) fn fingerprint(&self) -> Fingerprint {
+        Digest::of_canonical(&canonical::form(self, self.is_canonical()).unwrap_or_default()).fingerprint()
+    }
+
+    pub(in crate::mapping) fn to_json(&self) -> Json {
+        match self {
+            Self::Simple(json) => (*json).clone(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Map(members) => {
+                Json::Object(members.iter().map(|(name, member)| ((*name).to_owned(), member.to_json())).collect())
+            }
+        }
+    }
+
+    fn is_canonical(&self) -> bool {
+        match self {
+            Self::Simple(json) => canonical::is_canonical(json),
+            Self::List(items) => items.iter().all(Self::is_canonical),
+            Self::Map(members) => {
+                members.iter().all(|(name, member)| canonical::is_in_order(name) && member.is_canonical())
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Simple(Json::Null) => true,
+            Self::Simple(Json::String(text)) => text.is_empty(),
+            Self::Simple(_) => false,
+            Self::List(items) => items.is_empty(),
+            Self::Map(members) => members.is_empty(),
+        }
+    }
+}
+
+impl Serialize for RecordView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Simple(json) => json.serialize(serializer),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Map(members) => serializer.collect_map(members.iter().map(|(name, member)| (name, member))),
+        }
+    }
+}
 
 impl Template {
     /// What is compared of a record that this template made, as sent or as a registry shows it.
-    pub(in crate::mapping) fn view(&self, found: &Json) -> Json {
+    pub(in crate::mapping) fn view<'j>(&self, found: &'j Json) -> RecordView<'j> {
         match (self, found) {
             (Self::Constant(constant), _) => of_constant(constant, found),
             (Self::Map(map), _) => map.view(found),
@@ -36,17 +100,12 @@ impl Template {
 }
 
 impl MapTemplate {
-    fn view(&self, found: &Json) -> Json {
+    fn view<'j>(&self, found: &'j Json) -> RecordView<'j> {
+        let fixed = |name: &str| self.members.iter().find(|(fixed, _)| fixed == name).map(|(_, member)| member);
         match (&self.each, found) {
-            (None, Json::Object(found)) => {
-                let shown =
-                    self.members.iter().filter_map(|(name, member)| Some((name, member.view(found.get(name)?))));
-                members(shown)
-            }
+            (None, Json::Object(found)) => members(found, |name, member| Some(fixed(name)?.view(member))),
             (Some(Each { key: Some(_), value, .. }), Json::Object(found)) => {
-                let fixed = |name: &String| self.members.iter().find(|(fixed, _)| fixed == name);
-                let template = |name| fixed(name).map_or(value, |(_, member)| member);
-                members(found.iter().map(|(name, member)| (name, template(name).view(member))))
+                members(found, |name, member| Some(fixed(name).unwrap_or(value).view(member)))
             }
             (Some(Each { key: None, value, .. }), Json::Array(found)) => {
                 elements(found, |_, element| Some(value.view(element)))
@@ -56,12 +115,10 @@ impl MapTemplate {
     }
 }
 
-fn of_constant(constant: &Json, found: &Json) -> Json {
+fn of_constant<'j>(constant: &Json, found: &'j Json) -> RecordView<'j> {
     match (constant, found) {
         (Json::Object(constant), Json::Object(found)) => {
-            let shown =
-                constant.iter().filter_map(|(name, member)| Some((name, of_constant(member, found.get(name)?))));
-            members(shown)
+            members(found, |name, member| Some(of_constant(constant.get(name)?, member)))
         }
         (Json::Array(constant), Json::Array(found)) => {
             elements(found, |index, element| constant.get(index).map(|constant| of_constant(constant, element)))
@@ -71,31 +128,28 @@ fn of_constant(constant: &Json, found: &Json) -> Json {
 }
 
 /// Everything below a value.
-fn whole(found: &Json) -> Json {
+fn whole(found: &Json) -> RecordView<'_> {
     match found {
-        Json::Object(found) => members(found.iter().map(|(name, member)| (name, whole(member)))),
+        Json::Object(found) => members(found, |_, member| Some(whole(member))),
         Json::Array(found) => elements(found, |_, _| None),
-        other => other.clone(),
+        simple => RecordView::Simple(simple),
     }
 }
 
 /// The elements of a list. One without a view is taken as a whole.
-fn elements(found: &[Json], view: impl Fn(usize, &Json) -> Option<Json>) -> Json {
+fn elements<'j>(found: &'j [Json], view: impl Fn(usize, &'j Json) -> Option<RecordView<'j>>) -> RecordView<'j> {
     let shown = found.iter().enumerate();
-    shown.map(|(index, element)| view(index, element).unwrap_or_else(|| whole(element))).collect()
+    RecordView::List(shown.map(|(index, element)| view(index, element).unwrap_or_else(|| whole(element))).collect())
 }
 
-fn members<'n>(shown: impl Iterator<Item = (&'n String, Json)>) -> Json {
-    let present = shown.filter(|(_, member)| !is_empty(member));
-    Json::Object(present.map(|(name, member)| (name.clone(), member)).collect::<Map<_, _>>())
-}
-
-fn is_empty(json: &Json) -> bool {
-    match json {
-        Json::Null => true,
-        Json::String(text) => text.is_empty(),
-        Json::Array(items) => items.is_empty(),
-        Json::Object(members) => members.is_empty(),
-        Json::Bool(_) | Json::Number(_) => false,
+/// The members of a map. One without a view is left out.
+fn members<'j>(
+    found: &'j Map<String, Json>,
+    view: impl Fn(&str, &'j Json) -> Option<RecordView<'j>>,
+) -> RecordView<'j> {
+    let mut members = Vec::with_capacity(found.len());
+    for (name, member) in found {
+        members.extend(view(name, member).filter(|member| !member.is_empty()).map(|member| (name.as_str(), member)));
     }
+    RecordView::Map(members)
 }

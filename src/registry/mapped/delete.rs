@@ -110,7 +110,7 @@ impl KindClient {
 
     /// Neither a list nor a write showed the record. If a list is still to come, it may show it.
     fn unless_unread(&self, key: &Uid) -> Result<Permit, Stop> {
-        if self.records.lock().shown.may_be_listed(key) {
+        if self.records.lock().may_be_listed(key) {
             return Err(Stop::retry("waiting for a list that shows whether the registry holds the record"));
         }
         Ok(Permit::Nothing)

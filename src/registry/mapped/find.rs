@@ -72,7 +72,7 @@ pub(super) async fn look_up(
     let Some(item) = kind.read_item(&json, &answer, term) else {
         return Err(Stop::rejected("`find` needs `item`, which says how to read a record").into());
     };
-    if let Some(cause) = item.rounded().filter(|_| item.mark != ItemMark::Foreign) {
+    if let Some(cause) = item.rounded.as_ref().filter(|_| item.mark != ItemMark::Foreign) {
         return Err(Stop::rejected(format!("in the answer to `find`, {cause}")).into());
     }
     match (&item.id, item.mark) {

@@ -35,7 +35,8 @@ impl ListedIds {
         known: impl FnOnce(&Uid) -> Option<Json>,
     ) -> Result<Option<(Uid, String)>, String> {
         let Some(id) = item.id.clone().filter(|id| !id.is_empty()) else {
-            return if is_ours { Err("a record of ours has no id; check `item.id`".to_owned()) } else { Ok(None) };
+            let cause = || item.rounded.clone().unwrap_or_else(|| "check `item.id`".to_owned());
+            return if is_ours { Err(format!("a record of ours has no id; {}", cause())) } else { Ok(None) };
         };
         // Some registries begin a page with the last record of the page before.
         let this = Some((id.clone(), item.remote.clone()));
@@ -44,7 +45,7 @@ impl ListedIds {
         if !is_ours || is_repeated {
             return Ok(None);
         }
-        if let Some(cause) = item.rounded() {
+        if let Some(cause) = &item.rounded {
             return Err(format!("of the record {:?}, {cause}", shorten(&id, 100)));
         }
         let key = kind.key(&id);

@@ -58,7 +58,7 @@ impl TargetClient {
             |is_its: fn(&Records, &Uid) -> bool| self.kinds.iter().position(|kind| is_its(&kind.records.lock(), key));
         place(|records, key| records.table.get(key).is_some())
             .or_else(|| place(|records, key| records.shown.was_deleted_unread(key)))
-            .or_else(|| place(|records, key| records.shown.may_be_listed(key)))
+            .or_else(|| place(|records, key| records.may_be_listed(key)))
             .unwrap_or_default()
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{KindClient, identify::ListedIds, judge::failure};
+use super::{KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure};
 use crate::{
     mapping::{
         answer::Answer,
@@ -19,6 +19,9 @@ use crate::{
     reconcile::outcome::Failure,
     registry::inventory::{InventoryItem, InventoryPage},
 };
+
+/// Records of a page that are ours, with the fingerprints to report.
+type ListedPage = Vec<(Uid, Fingerprint)>;
 
 /// Characters of the names of members in a log line.
 const MEMBERS_SHOWN: usize = 300;
@@ -55,7 +58,7 @@ impl KindClient {
                     return Err(failure);
                 }
             };
-            let (items, next) = match take(&mut list, &exchanged.answer) {
+            let (mut page, next) = match self.take(&mut list, &exchanged.answer, term) {
                 Ok(taken) => taken,
                 // The same page may be answered later.
                 Err(ListError::Refused(judgement)) => {
@@ -64,19 +67,12 @@ impl KindClient {
                 }
                 Err(error) => return Err(self.unusable(&error.to_string())),
             };
-            let mut page = self.ours(&mut list, items).map_err(|error| self.unusable(&error))?;
             let Some(next) = next else {
                 self.end_doubles(&mut list, &mut page);
                 let mut records = self.records.lock();
                 let may_skip = self.kind.assigns() && list.reader.may_skip();
                 page.extend(records.complete_list(list.begun, &list.listed.keys, may_skip));
-                let further = records.differing.take_unexplained();
-                if further > 0 {
-                    tracing::warn!(
-                        records = further,
-                        "registry changes what is written; leaving the records as they are"
-                    );
-                }
+                report(records.differing.take_unexplained(), records.ineffective.end_list());
                 return Ok(inventory_page(page, &mut list, None));
             };
             list.request = next;
@@ -101,36 +97,55 @@ impl KindClient {
         Ok(ListInProgress { reader, request, token, begun, listed, reported: 0 })
     }
 
-    /// The records of a page that are ours, with the fingerprints to report.
-    fn ours(&self, list: &mut ListInProgress, items: Vec<RegistryItem>) -> Result<Vec<(Uid, Fingerprint)>, String> {
-        let mut records = self.records.lock();
-        let mut page = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let may_be_ours = match item.mark {
-                ItemMark::Ours => true,
-                ItemMark::Foreign => false,
-                ItemMark::NotRead => {
-                    let is_written = |id: &str| records.knowledge(&self.kind.key(id)).is_written;
-                    self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
-                }
-            };
-            let known = |key: &Uid| records.knowledge(key).held.remote;
-            let Some((key, id)) = list.listed.take(self.kind, &item, index == 0, may_be_ours, known)? else {
-                continue;
-            };
+    /// Reads the answer. Returns its records that are ours, with the fingerprints to report, and the request for the next
+    /// page.
+    fn take(
+        &self,
+        list: &mut ListInProgress,
+        answer: &Answer,
+        term: &TermWords,
+    ) -> Result<(ListedPage, Option<RenderedRequest>), ListError> {
+        let ListInProgress { reader, listed, .. } = list;
+        let (mut page, mut is_first) = (Vec::new(), true);
+        reader.take(answer, |shown| {
+            let Some(item) = self.kind.read_to_compare(shown, answer, term) else { return Ok(()) };
+            let Some((key, id)) = self.ours(&item, std::mem::take(&mut is_first), listed)? else { return Ok(()) };
+            let mut records = self.records.lock();
             let held = records.listed(&key, &id, &item);
-            if let Some(sent) = records.differing.take_settled(&key) {
-                self.report_settled(&id, &sent, &item);
+            let settled = records.differing.take_settled(&key);
+            drop(records);
+            if let Some(sent) = settled {
+                self.report_settled(&id, &sent, self.kind.read_item(shown, answer, term));
             }
             page.extend(held.map(|fingerprint| (key, fingerprint)));
-        }
-        Ok(page)
+            Ok(())
+        })?;
+        Ok((page, reader.request()?))
+    }
+
+    /// The key and the id of a listed record, if it is ours and counts.
+    fn ours(
+        &self,
+        item: &RegistryItem,
+        is_first: bool,
+        listed: &mut ListedIds,
+    ) -> Result<Option<(Uid, String)>, String> {
+        let records = self.records.lock();
+        let may_be_ours = match item.mark {
+            ItemMark::Ours => true,
+            ItemMark::Foreign => false,
+            ItemMark::NotRead => {
+                let is_written = |id: &str| records.knowledge(&self.kind.key(id)).is_written;
+                self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
+            }
+        };
+        listed.take(self.kind, item, is_first, may_be_ours, |key| records.table.get(key)?.remote())
     }
 
     /// Names the members of a record that the registry changes. Values of pods do not go into the log.
-    fn report_settled(&self, id: &str, sent: &Json, item: &RegistryItem) {
-        let members = match &item.content {
-            ItemContent::Body(found) => view_differences(&self.kind.view(sent), found),
+    fn report_settled(&self, id: &str, sent: &Json, item: Option<RegistryItem>) {
+        let members = match item.map(|item| item.content) {
+            Some(ItemContent::Body(found)) => view_differences(&self.kind.view(sent), &found),
             _ => Vec::new(),
         };
         let members: Vec<String> = members.into_iter().map(|difference| difference.pointer).collect();
@@ -139,7 +154,7 @@ impl KindClient {
     }
 
     /// The list showed all records: adds those that count only if there is no better one with their id.
-    fn end_doubles(&self, list: &mut ListInProgress, page: &mut Vec<(Uid, Fingerprint)>) {
+    fn end_doubles(&self, list: &mut ListInProgress, page: &mut ListedPage) {
         let mut records = self.records.lock();
         for (key, (id, item)) in list.listed.take_waiting() {
             page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key.clone(), fingerprint)));
@@ -164,7 +179,7 @@ impl KindClient {
         let Ok(Some(mut reader)) = self.kind.read_list(term) else { return Ok(false) };
         let Ok(Some(request)) = reader.request() else { return Ok(false) };
         let exchanged = self.transport.send(&request).await?;
-        match reader.take(&exchanged.answer) {
+        match reader.take(&exchanged.answer, |_| Ok(())) {
             // The steps of `prepare` may create what the list reads.
             Err(ListError::Refused(judgement)) if judgement.outcome == RuleOutcome::Absent && !is_prepared => Ok(true),
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
@@ -174,13 +189,22 @@ impl KindClient {
     }
 }
 
-/// Reads the answer. Returns its records and the request for the next page.
-fn take(list: &mut ListInProgress, answer: &Answer) -> Result<(Vec<RegistryItem>, Option<RenderedRequest>), ListError> {
-    let items = list.reader.take(answer)?;
-    Ok((items, list.reader.request()?))
+fn report(further_settled: usize, ineffective: Option<IneffectiveReport>) {
+    if further_settled > 0 {
+        tracing::warn!(records = further_settled, "registry changes what is written; leaving the records as they are");
+    }
+    if let Some(IneffectiveReport { records, id, is_deletion }) = ineffective {
+        let change = if is_deletion { "deletion" } else { "put" };
+        tracing::warn!(
+            records,
+            id,
+            change,
+            "registry acknowledges writes that have no effect; each resync sends them again; run targets try"
+        );
+    }
 }
 
-fn inventory_page(page: Vec<(Uid, Fingerprint)>, list: &mut ListInProgress, next: Option<String>) -> InventoryPage {
+fn inventory_page(page: ListedPage, list: &mut ListInProgress, next: Option<String>) -> InventoryPage {
     list.reported += u64::try_from(page.len()).unwrap_or(u64::MAX);
     let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint, version: None };
     InventoryPage { items: page.into_iter().map(item).collect(), next, count: list.reported, as_of: 0 }

@@ -15,6 +15,7 @@
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
+//! | What if writes have no effect? | `ineffective` |
 //! | What is remembered? | `records`, `table` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
@@ -34,6 +35,7 @@ mod differing;
 mod doubles;
 mod find;
 mod identify;
+mod ineffective;
 mod judge;
 mod kind;
 mod kinds;

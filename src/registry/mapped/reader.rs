@@ -138,11 +138,13 @@ impl TargetReader {
         let Some(mut reader) = reader else { return Ok(None) };
         let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
         let exchanged = self.transport.send(&request).await?;
-        match reader.take(&exchanged.answer) {
-            Ok(items) => {
-                identify(kind, &items, &mut ListedIds::default()).map_err(unusable)?;
-                Ok(Some(exchanged.answer.header("date").map(str::to_owned)))
-            }
+        let (mut listed, mut is_first) = (ListedIds::default(), true);
+        let identify = |shown: &Json| {
+            let Some(item) = kind.read_to_compare(shown, &exchanged.answer, &self.term) else { return Ok(()) };
+            identify(kind, &item, std::mem::take(&mut is_first), &mut listed)
+        };
+        match reader.take(&exchanged.answer, identify) {
+            Ok(_) => Ok(Some(exchanged.answer.header("date").map(str::to_owned))),
             Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => Ok(Some(None)),
             Err(ListError::Refused(judgement)) => Err(failure(&judgement, &exchanged, &self.transport)),
             Err(error) => Err(unusable(error.to_string())),
@@ -161,18 +163,23 @@ impl TargetReader {
         while let Some(request) = reader.request().map_err(|error| unusable(error.to_string()))? {
             let exchanged = self.transport.send(&request).await?;
             let answer: &Answer = &exchanged.answer;
-            let mut shown = if result.pages == 0 { reader.shown(answer) } else { Vec::new() }.into_iter();
-            let items = match reader.take(answer) {
-                Ok(items) => items,
+            let (shows, mut is_first) = (result.pages == 0, true);
+            let add = |shown: &Json| {
+                let Some(item) = kind.read_item(shown, answer, &self.term) else { return Ok(()) };
+                identify(kind, &item, std::mem::take(&mut is_first), &mut listed)?;
+                if item.mark != ItemMark::Foreign {
+                    result.items.push(ListedItem { shown: shows.then(|| shown.clone()), item });
+                }
+                Ok(())
+            };
+            let records = match reader.take(answer, add) {
+                Ok(records) => records,
                 Err(ListError::Refused(judgement)) if self.is_not_there_yet(&judgement) => return Ok(Some(result)),
                 Err(ListError::Refused(judgement)) => return Err(failure(&judgement, &exchanged, &self.transport)),
                 Err(error) => return Err(unusable(error.to_string())),
             };
-            identify(kind, &items, &mut listed).map_err(unusable)?;
             result.pages += 1;
-            result.records += u64::try_from(items.len()).unwrap_or(u64::MAX);
-            let items = items.into_iter().map(|item| ListedItem { shown: shown.next(), item });
-            result.items.extend(items.filter(|listed| listed.item.mark != ItemMark::Foreign));
+            result.records += u64::try_from(records).unwrap_or(u64::MAX);
         }
         Ok(Some(result))
     }
@@ -196,18 +203,15 @@ impl TargetReader {
     }
 }
 
-/// Refuses a page that contradicts what was read, as the client does. A process that just started wrote nothing, so that
+/// Refuses a record that contradicts what was read, as the client does. A process that just started wrote nothing, so that
 /// a record without a mark is ours only if all are.
-fn identify(kind: &Kind, items: &[RegistryItem], listed: &mut ListedIds) -> Result<(), String> {
-    for (index, item) in items.iter().enumerate() {
-        let is_ours = match item.mark {
-            ItemMark::Ours => true,
-            ItemMark::Foreign => false,
-            ItemMark::NotRead => kind.exclusive,
-        };
-        listed.take(kind, item, index == 0, is_ours, |_| None)?;
-    }
-    Ok(())
+fn identify(kind: &Kind, item: &RegistryItem, is_first: bool, listed: &mut ListedIds) -> Result<(), String> {
+    let is_ours = match item.mark {
+        ItemMark::Ours => true,
+        ItemMark::Foreign => false,
+        ItemMark::NotRead => kind.exclusive,
+    };
+    listed.take(kind, item, is_first, is_ours, |_| None).map(|_| ())
 }
 
 impl ListedItem {

@@ -8,6 +8,7 @@
 //! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
+//! | `ineffective` | acknowledged writes whose effect no list shows, a thousand at most | a list shows it, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
 //! | `unlisted` | records that were there and that a list lacks | they are shown, or not to be written any more |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
@@ -24,7 +25,8 @@ use tokio::time::Instant;
 
 use super::{
     differing::DifferingRecords,
-    shown::{ShownRecords, Unshown},
+    ineffective::IneffectiveWrites,
+    shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
@@ -83,6 +85,7 @@ pub(super) struct Records {
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
     pub(super) differing: DifferingRecords,
+    pub(super) ineffective: IneffectiveWrites,
     /// By the key of the record that counts: the `remote` of the other.
     surplus: BTreeMap<Uid, Json>,
     pub(super) unlisted: Unlisted,
@@ -133,6 +136,7 @@ impl Records {
             uncertain: HashMap::new(),
             missing: HashMap::new(),
             differing: DifferingRecords::default(),
+            ineffective: IneffectiveWrites::default(),
             surplus: BTreeMap::new(),
             unlisted: Unlisted::default(),
             strikes: HashMap::new(),
@@ -147,17 +151,10 @@ impl Records {
     pub(super) fn begin_term(&mut self) {
         self.table.begin_term();
         self.differing = DifferingRecords::default();
+        self.ineffective = IneffectiveWrites::default();
         self.unlisted = Unlisted::default();
         self.in_round = false;
         self.shown.begin_term();
-    }
-
-    /// Whether the registry may hold a record that nothing showed in this term.
-    pub(super) fn unshown(&self) -> Unshown {
-        match self.shown.unshown() {
-            Unshown::IsMissing if self.unlisted.may_have_skipped() => Unshown::MaybeSkipped,
-            unshown => unshown,
-        }
     }
 
     pub(super) fn knowledge(&self, key: &Uid) -> Knowledge {
@@ -247,6 +244,7 @@ impl Records {
         self.attempts.remove(key);
         self.missing.remove(key);
         self.unlisted.acknowledged(key, &record.id);
+        self.ineffective.put(key);
         let is_saved = self.table.is_saved();
         self.change(key, |row| {
             row.set_id(key, &record.id);
@@ -298,6 +296,7 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.differing.remove(key);
+        self.ineffective.deleted(key);
         self.missing.remove(key);
         self.remember(key, None);
         self.shown.deleted(key);
@@ -411,6 +410,7 @@ impl Records {
         if item.gone {
             return None;
         }
+        self.ineffective.shown(key, id);
         let held = self.table.get(key).and_then(Row::held);
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
@@ -444,7 +444,7 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, unlisted, moved, .. } = self;
+        let Self { table, missing, uncertain, unlisted, ineffective, moved, .. } = self;
         unlisted.end_list(shown.is_empty(), may_skip);
         // A create without a clear answer is sent again only after two lists without its record.
         uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
@@ -472,6 +472,9 @@ impl Records {
             }
             if row.has(Fact::Exists) {
                 unlisted.lacks(key, row.has(Fact::Shown));
+            }
+            if let Some(fingerprint) = row.held().filter(|_| row.has(Fact::Written) && !row.has(Fact::Shown)) {
+                ineffective.lacks(key, row.id().unwrap_or(&key.text()), fingerprint);
             }
             moved.iter_mut().for_each(|moved| moved.push(key.clone()));
             false

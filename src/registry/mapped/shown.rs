@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
+use super::records::Records;
 use crate::model::uid::Uid;
 
 /// What it means that nothing showed a record in this term.
@@ -32,6 +33,22 @@ pub(super) struct ShownRecords {
     is_listed: bool,
     /// Records that were deleted before a list of this term has shown all.
     deleted_unread: HashSet<Uid>,
+}
+
+impl Records {
+    /// Whether the registry may hold a record that nothing showed in this term.
+    pub(super) fn unshown(&self) -> Unshown {
+        match self.shown.unshown() {
+            Unshown::IsMissing if self.unlisted.may_have_skipped() => Unshown::MaybeSkipped,
+            unshown => unshown,
+        }
+    }
+
+    /// The same for one record. It does not hold a record whose deletion it acknowledged.
+    pub(super) fn may_be_listed(&self, key: &Uid) -> bool {
+        let is_list_to_come = !self.shown.are_all_known() || self.unlisted.may_have_skipped();
+        is_list_to_come && !self.shown.was_deleted_unread(key)
+    }
 }
 
 impl ShownRecords {
@@ -70,11 +87,6 @@ impl ShownRecords {
     /// Whether no list is to come that may show further records: one of this term has shown all, or there are none.
     fn are_all_known(&self) -> bool {
         !self.has_list || (self.is_listed && self.unshown() == Unshown::IsMissing)
-    }
-
-    /// Whether the registry may hold this record although nothing showed it.
-    pub(super) fn may_be_listed(&self, key: &Uid) -> bool {
-        !self.are_all_known() && !self.was_deleted_unread(key)
     }
 
     /// Whether it was deleted before a list has shown all records.

@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::world::{SECOND, options, pod};
+use crate::support::Log;
 
 const PODS: usize = 500;
 const BATCH: usize = 25;
@@ -97,7 +98,7 @@ fn client(members: &str, registry: Bulk) -> TargetClient {
     client_of(TARGET, members, registry)
 }
 
-fn client_of(target: &str, members: &str, registry: Bulk) -> TargetClient {
+fn client_of(target: &str, members: &str, registry: impl MemoryRegistry) -> TargetClient {
     let loaded = load("targets.yaml", &format!("{target}{members}")).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
@@ -108,6 +109,11 @@ fn client_of(target: &str, members: &str, registry: Bulk) -> TargetClient {
 
 /// Runs the loop until it is in sync with these pods, which are listed in pages. Returns how long that took.
 async fn register(client: TargetClient, pods: &[Pod], page: usize) -> Duration {
+    register_for(client, pods, page, Duration::ZERO).await
+}
+
+/// The same, and goes on for some time.
+async fn register_for(client: TargetClient, pods: &[Pod], page: usize, more: Duration) -> Duration {
     let (clock, mut writer) = (Clock::start(), StoreWriter::default());
     let view = View::new([writer.store()]);
     let (pod_events, pod_events_in) = mpsc::channel(4);
@@ -139,6 +145,7 @@ async fn register(client: TargetClient, pods: &[Pod], page: usize) -> Duration {
         let list = WatchList { begun, pods: pods.len(), trusted: true, identified: true };
         pod_events.send(PodEvent::Listed { watch: 0, list }).await.unwrap();
         status.wait_for(|status| status.in_sync).await.unwrap();
+        tokio::time::sleep(more).await;
     };
     event_loop.run(inputs, in_sync).await.unwrap();
     clock.now().since_start()
@@ -171,4 +178,36 @@ async fn pages_are_registered_in_full_batches() {
     assert_eq!((registry.ids.lock().len(), *registry.batches.lock()), (20_000, 40));
     // The list takes 1.3 s, and the limit of writes 3 s.
     assert!(took < 5 * SECOND, "{took:?}");
+}
+
+/// Acknowledges puts and stores none.
+#[derive(Clone, Default)]
+struct Careless(Arc<Mutex<usize>>);
+
+impl MemoryRegistry for Careless {
+    fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
+        let body = match request.method.as_str() {
+            "PUT" => {
+                *self.0.lock() += 1;
+                json!({})
+            }
+            _ => json!({"results": []}),
+        };
+        let answer = Answer::new(200, [], body.to_string().as_bytes());
+        Box::pin(async { Ok(Exchanged { answer, retry_after: None }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn puts_without_effect_are_reported_once() {
+    let (log, _logged) = Log::start();
+    let (target, _) = TARGET.split_once("    batch:").unwrap();
+    let target = target.replace("    find: {path: \"systems/{{ id }}\", at: \"\"}\n", "");
+    let (pods, registry) = (pods(5), Careless::default());
+    let client = client_of(&target, "    exclusive: true\n", registry.clone());
+    register_for(client, &pods, 5, 6 * options().resync_interval).await;
+    assert!(*registry.0.lock() >= 5 * 5, "{}", registry.0.lock());
+    let lines = log.lines();
+    assert_eq!(log.count("writes that have no effect"), 1, "{lines:?}");
+    assert_eq!(log.count("records=5 id=\"00000000-0000-4000-8000-000000000000\" change=\"put\""), 1, "{lines:?}");
 }

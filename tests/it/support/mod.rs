@@ -11,6 +11,7 @@ pub(crate) mod chart;
 mod child;
 mod controller;
 mod faulty_proxy;
+mod log;
 mod poll;
 mod proxy;
 pub(crate) mod registries;
@@ -24,6 +25,7 @@ pub(crate) use broken_registry::{BrokenRegistry, Defect, ProxiedAnswer, ProxiedR
 pub(crate) use child::Child;
 pub(crate) use controller::Controller;
 pub(crate) use faulty_proxy::{Fault, Faults, FaultyProxy};
+pub(crate) use log::Log;
 pub(crate) use poll::{SOON, eventually, notice, seed, until};
 pub(crate) use proxy::{Exchange, Garble, Proxy};
 pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};

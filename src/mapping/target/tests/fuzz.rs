@@ -13,8 +13,16 @@ fn random_answer_never_breaks_a_reading() {
         let term = term(target);
         let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
         reader.request().unwrap();
-        if let Ok(items) = reader.take(&answer) {
-            ensure(items.len() <= input.len(), || format!("{} items", items.len()))?;
+        let read = |item: &Json| {
+            let kind = &target.kinds[0];
+            let (whole, compared) = (kind.read_item(item, &answer, &term), kind.read_to_compare(item, &answer, &term));
+            let print = |item: Option<RegistryItem>| item.and_then(|item| item.content.fingerprint());
+            if print(whole) == print(compared) { Ok(()) } else { Err(item.to_string()) }
+        };
+        let items = reader.take(&answer, read);
+        ensure(!matches!(items, Err(crate::mapping::paging::Error::Item(_))), || format!("{items:?}"))?;
+        if let Ok(items) = items {
+            ensure(items <= input.len(), || format!("{items} items"))?;
             let next = reader.request().ok().flatten();
             let hosts = ["https://cmdb.example/api", "https://etcd.example:2379", "https://consul.example:8501"];
             let is_end = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?']);

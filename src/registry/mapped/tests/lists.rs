@@ -321,7 +321,7 @@ async fn number_that_loses_digits_is_refused() {
     let page = Fault::Say(format!(r#"{{"results": [{shown}], "count": 1}}"#));
     fake.fail([page]);
     let failure = inventory(&client).await.unwrap_err();
-    let says = "`remote` is 1e+29, a number with more digits than can be kept";
+    let says = "`remote`: 1e+29 is a number with more digits than can be kept";
     assert!(matches!(&failure, Failure::Inventory(cause) if cause.contains(says)), "{failure}");
     // The record of another owner does not matter.
     fake.fail([Fault::Say(format!(r#"{{"results": [{}], "count": 1}}"#, shown.replace(MARK, "another")))]);
@@ -333,9 +333,39 @@ async fn number_that_loses_digits_is_refused() {
     fake.fail([Fault::Say(format!(r#"{{"results": [{found}]}}"#))]);
     fake.requests();
     assert!(
-        cause(write_pod(&client, 3, "web").await).starts_with("rejected: in the answer to `find`, `remote` is 1e+29")
+        cause(write_pod(&client, 3, "web").await).starts_with("rejected: in the answer to `find`, `remote`: 1e+29 is")
     );
     assert_eq!(fake.requests(), [format!("GET systems?uid={}", uid(3))], "no second one is created");
+}
+
+#[tokio::test]
+async fn template_does_not_hide_lost_digits() {
+    let fake = Fake::start().await;
+    let record = json!({"id": 1, "uid": uid(1), "owner": MARK}).to_string();
+    let shown = record.replace("\"id\":1", "\"id\":100000000000000000000000000021");
+    for members in [
+        r#"id: /uid, remote: "systems/{{ item.id }}""#,
+        r#"id: /uid, remote: {a: "{{ 'n' ~ item.id }}"}"#,
+        r#"id: "s-{{ item.id }}", remote: /uid"#,
+        "id: /id, remote: /uid",
+    ] {
+        let client = fake.client(&ASSIGNED.replace("item: {id: /uid, remote: /id", &format!("item: {{{members}")));
+        fake.fail([Fault::Say(format!(r#"{{"results": [{shown}], "count": 1}}"#))]);
+        let failure = inventory(&client).await.unwrap_err().to_string();
+        assert!(failure.contains("1e+29 is a number with more digits"), "{members}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn deletion_at_another_address_is_noticed() {
+    let fake = Fake::start().await;
+    let client = fake.client(&REST.replace("delete: {path: \"systems/", "delete: {path: \"sytems/"));
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    for times in 1..=4 {
+        assert_eq!(delete_pod(&client, 1).await, DONE, "404 is success");
+        assert!(reported(&client, 1).await.is_some());
+        assert_eq!(client.kinds[0].records.lock().ineffective.is_reported(), times >= 3, "{times}");
+    }
 }
 
 #[tokio::test]

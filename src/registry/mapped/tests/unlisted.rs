@@ -173,6 +173,8 @@ async fn skipped_record_without_find_awaits_another_list() {
     for n in [3, 6] {
         assert!(cause(write_pod(&client, n, "web").await).starts_with("retry: one list of several pages"), "{n}");
     }
+    let deletion = cause(delete_pod(&client, 3).await);
+    assert!(deletion.starts_with("retry: waiting for a list that shows whether"), "{deletion}");
     assert_eq!(fake.requests(), [""; 0]);
     assert_eq!(inventory(&client).await.unwrap().len(), 4);
     assert_eq!(client.inventory_again_after(), None);
