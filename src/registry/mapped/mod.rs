@@ -15,7 +15,7 @@
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
-//! | What is remembered? | `records`, `table` |
+//! | What is remembered? | `records`, `table`, `attempt` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
 //! | What is sent about the target as a whole? | `notices` |
@@ -26,6 +26,7 @@
 //! | What carries requests? | [`carrier`] |
 
 pub mod adoption;
+mod attempt;
 mod auth;
 mod batch;
 pub mod carrier;
@@ -383,6 +384,8 @@ impl Registry for TargetClient {
             return self.page(page).await;
         }
         if page.is_none() {
+            // Also if nothing changes, a file that was deleted is noticed.
+            self.save().await?;
             self.begin_round().await?;
         }
         self.remembered_page(page.as_deref(), limit)

@@ -23,7 +23,9 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{
+    attempt::Attempt,
     differing::DifferingRecords,
+    memory::ChangeContent,
     shown::{ShownRecords, Unshown},
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
@@ -44,31 +46,6 @@ struct Recent {
     at: Instant,
     /// None if the record is deleted.
     fingerprint: Option<Fingerprint>,
-}
-
-/// A change that is not acknowledged yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
-    /// None for a deletion.
-    pub(super) fingerprint: Option<Fingerprint>,
-    /// Of the first attempt.
-    pub(super) version: Version,
-    /// When the first attempt began, in milliseconds since 1970.
-    pub(super) began: i64,
-    pub(super) arrival: Arrival,
-}
-
-/// Whether the registry may hold something else than what it acknowledged last, because of what was sent since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Arrival {
-    /// No: nothing was sent, or the registry clearly refused it.
-    #[default]
-    No,
-    /// A request is on its way. If the registry clearly refuses it, nothing has changed. `is_first` says that it is the
-    /// first put of a record.
-    OnItsWay { is_first: bool },
-    /// Yes: a request had no clear answer.
-    Maybe,
 }
 
 #[derive(Debug)]
@@ -310,20 +287,20 @@ impl Records {
         }
     }
 
-    /// The first attempt to send this change, so that all attempts have the same id and time. `now` is the version and the
-    /// time of this one.
+    /// The first attempt to send this change, so that all attempts have the same id, time and content. `now` is the version
+    /// and the time of this one.
     pub(super) fn first_attempt(
         &mut self,
         key: &Uid,
-        fingerprint: Option<Fingerprint>,
+        content: ChangeContent,
         (version, began): (Version, i64),
     ) -> Attempt {
         match self.attempts.get(key) {
-            Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
+            Some(attempt) if attempt.repeats(content) => *attempt,
             before => {
                 // What was sent before may still be taken.
                 let arrival = before.map(|before| before.arrival).unwrap_or_default();
-                let attempt = Attempt { fingerprint, version, began, arrival };
+                let attempt = Attempt { content, version, began, arrival };
                 self.attempts.insert(key.clone(), attempt);
                 self.table.note_unsaved(key);
                 attempt
