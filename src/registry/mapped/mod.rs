@@ -7,7 +7,7 @@
 //! | question | file |
 //! | --- | --- |
 //! | How is one record written? | `put` |
-//! | How is one record deleted, and may it be? | `delete` |
+//! | How is one record deleted, and may it be? | `delete`, `deletion_log` |
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
@@ -31,6 +31,7 @@ mod auth;
 mod batch;
 pub mod carrier;
 mod delete;
+pub mod deletion_log;
 mod differing;
 mod doubles;
 mod find;
@@ -62,6 +63,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     carrier::MemoryRegistry,
+    deletion_log::DeletionLog,
     kind::KindClient,
     notices::NoticeState,
     recorder::ExchangeLog,
@@ -163,6 +165,13 @@ impl TargetClient {
         for kind in &mut self.kinds {
             (kind.lookups, kind.lookups_max) = (lookups.clone(), most);
         }
+        self
+    }
+
+    /// The same, but looks each record up before it is deleted, if the target can, and notes those that were deleted.
+    #[must_use]
+    pub fn with_deletion_log(self, log: &DeletionLog) -> Self {
+        self.kinds.iter().for_each(|kind| kind.records.lock().deletion_log = Some(log.clone()));
         self
     }
 

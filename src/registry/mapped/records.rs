@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::{
     attempt::Attempt,
+    deletion_log::DeletionLog,
     differing::DifferingRecords,
     memory::ChangeContent,
     shown::{ShownRecords, Unshown},
@@ -73,6 +74,8 @@ pub(super) struct Records {
     pub(super) tracks_puts: bool,
     /// Whether a round lasts.
     pub(super) in_round: bool,
+    /// Set if an operator asked for the deletions.
+    pub(super) deletion_log: Option<DeletionLog>,
 }
 
 /// What is known about a record before it is written.
@@ -118,6 +121,7 @@ impl Records {
             is_listing: false,
             tracks_puts: false,
             in_round: false,
+            deletion_log: None,
         }
     }
 
@@ -271,6 +275,17 @@ impl Records {
 
     /// The registry acknowledged a deletion.
     pub(super) fn deleted(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.note(key));
+        self.end_deletion(key);
+    }
+
+    /// The record to be deleted is not ours.
+    pub(super) fn is_foreign(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.strike_out(key));
+        self.end_deletion(key);
+    }
+
+    fn end_deletion(&mut self, key: &Uid) {
         self.is_absent(key);
         self.strikes.remove(key);
         self.attempts.remove(key);

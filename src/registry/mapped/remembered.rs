@@ -90,6 +90,7 @@ impl Records {
 
     /// A deletion is about to be sent.
     pub(super) fn begin_deletion(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.note(key));
         self.begin_request(key, false);
     }
 

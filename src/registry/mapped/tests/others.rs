@@ -2,11 +2,14 @@
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, MARK, REST, cause, inventory, owner, pod, put, uid, write_pod};
+use super::fake::{ASSIGNED, Fake, MARK, REST, cause, delete, delete_pod, inventory, owner, pod, put, uid, write_pod};
 use crate::{
-    model::ids::RecordOwner,
+    model::{ids::RecordOwner, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
-    registry::{Registry as _, mapped::TargetClient},
+    registry::{
+        Registry as _,
+        mapped::{TargetClient, deletion_log::DeletionLog},
+    },
 };
 
 const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
@@ -148,4 +151,30 @@ async fn known_one_of_two_records_counts() {
     assert_eq!(inventory(&client).await.unwrap().len(), 1);
     assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
     assert_eq!(fake.requests().last().unwrap(), "PATCH systems/0");
+}
+
+#[tokio::test]
+async fn purge_reads_each_record_before_its_deletion() {
+    const DELETES: &str = r#"
+batch: [{path: bulk, body: {operations: "{{ operations }}"}, delete: [{op: delete, id: "{{ id }}"}], max: {records: 10}, atomic: true}]
+"#;
+    for members in [REST.to_owned(), format!("{REST}{DELETES}")] {
+        let (fake, log) = (Fake::start().await, DeletionLog::default());
+        for n in 1..=3 {
+            fake.contents().records.insert(uid(n), json!({"id": uid(n), "owner": MARK}));
+        }
+        let client = fake.client(&members).with_deletion_log(&log);
+        assert_eq!(inventory(&client).await.unwrap().len(), 3);
+        // Another owner takes it since.
+        let theirs = json!({"id": uid(1), "owner": "another"});
+        fake.contents().records.insert(uid(1), theirs.clone());
+        let deletions = (1..=2).map(|n| delete(&client, &Uid::from(uid(n)))).collect();
+        assert_eq!(client.write(1, deletions, true).await.unwrap(), [Verdict::Done, Verdict::Done]);
+        assert_eq!(delete_pod(&client, 3).await, DONE);
+        assert_eq!(fake.contents().records, [(uid(1), theirs)].into());
+        let deleted = [1, 2, 3].map(|n| log.has(&Uid::from(uid(n))));
+        assert_eq!((deleted, log.count()), ([false, true, true], 2), "{members}");
+        let reads = fake.requests().into_iter().filter(|request| request.starts_with("GET systems/")).count();
+        assert_eq!(reads, 3, "one lookup per record");
+    }
 }
