@@ -8,7 +8,7 @@ use crate::{
     reconcile::outcome::{Failure, Verdict},
     registry::{
         Registry as _,
-        mapped::{TargetClient, deletion_log::DeletionLog},
+        mapped::{TargetClient, adoption::Occupant, deletion_log::DeletionLog},
     },
 };
 
@@ -177,4 +177,54 @@ batch: [{path: bulk, body: {operations: "{{ operations }}"}, delete: [{op: delet
         let reads = fake.requests().into_iter().filter(|request| request.starts_with("GET systems/")).count();
         assert_eq!(reads, 3, "one lookup per record");
     }
+}
+
+#[tokio::test]
+async fn only_usable_records_of_others_are_adoptable() {
+    const ADOPT: &str = r#"adopt: {path: systems, query: {title: "{{ body.title }}"}, at: /results/0}"#;
+    const GONE: &str = r#", gone: "{{ item.state | default('') == 'retired' }}"}"#;
+    let (fake, pod) = (Fake::start().await, pod(1, "web"));
+    let by_id = fake.reader(&REST.replace("/digest}", &format!("/digest{GONE}")));
+    let by_title = fake.reader(&format!("{ASSIGNED}{ADOPT}"));
+    let found = async |reader: &crate::registry::mapped::reader::TargetReader, record: serde_json::Value| {
+        fake.contents().records = [(uid(1), record)].into();
+        let content = pod.content.as_ref().unwrap();
+        let records = reader.target().records(&content.record, reader.term(), &|_, _| None).unwrap().unwrap();
+        let rendered = crate::registry::mapped::kinds::rendered(records).remove(0);
+        match reader.occupant(&rendered).await.unwrap() {
+            Occupant::Nothing => "nothing".to_owned(),
+            Occupant::Ours(_) => "ours".to_owned(),
+            Occupant::Foreign(record) => format!("of {}", record.mark.unwrap_or_default()),
+            Occupant::Unusable(why) => why,
+        }
+    };
+    let theirs = json!({"id": uid(1), "owner": "tool", "title": "web"});
+    assert_eq!(found(&by_id, theirs.clone()).await, "of tool");
+    assert_eq!(found(&by_title, theirs).await, "of tool");
+    let retired = json!({"id": uid(1), "owner": MARK, "state": "retired"});
+    assert_eq!(found(&by_id, retired).await, "nothing", "it counts as deleted");
+    // A registry that ignores what is asked for.
+    let other = json!({"id": uid(2), "owner": "tool", "title": "web"});
+    assert!(found(&by_id, other).await.contains("the record of another id"));
+    // That of the pod before, which had the same name.
+    let before = json!({"id": 7, "uid": uid(2), "owner": MARK, "title": "web"});
+    assert_eq!(found(&by_title, before).await, "nothing");
+    let large: serde_json::Value = serde_json::from_str("123456789012345678901").unwrap();
+    let rounded = json!({"id": large, "owner": "tool", "title": "web"});
+    assert!(found(&by_title, rounded).await.contains("more digits than can be kept"));
+}
+
+#[tokio::test]
+async fn adopted_record_is_ours_by_its_id() {
+    // `adopt` does not find it any more.
+    let adopt = r#"adopt: {path: systems, query: {owner: tool}, at: /results/0}"#;
+    let (fake, pod) = (Fake::start().await, pod(1, "web"));
+    let reader = fake.reader(&format!("{ASSIGNED}{adopt}"));
+    let content = pod.content.as_ref().unwrap();
+    let records = reader.target().records(&content.record, reader.term(), &|_, _| None).unwrap().unwrap();
+    let record = crate::registry::mapped::kinds::rendered(records).remove(0);
+    fake.contents().records.insert("7".to_owned(), json!({"id": 7, "owner": "tool"}));
+    assert!(!reader.is_ours(&record, Some(&json!(7))).await.unwrap());
+    fake.contents().records.insert("7".to_owned(), json!({"id": 7, "uid": uid(1), "owner": MARK}));
+    assert!(reader.is_ours(&record, Some(&json!(7))).await.unwrap());
 }
