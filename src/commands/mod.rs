@@ -110,6 +110,9 @@ pub enum Error {
     /// The command works only with targets that a file describes.
     #[error("the target {name} speaks protocol v1, which the file does not describe; {fix}")]
     SpeaksV1 { name: String, fix: &'static str },
+    /// The target lacks what the command needs.
+    #[error("the target {name} {why}")]
+    Unfit { name: String, why: &'static str },
     #[error("cannot use the pods in {path}: {why}; write them with kubectl get pods -o json")]
     Pods { path: std::path::PathBuf, why: String },
     /// A request that this command needs failed.
@@ -175,7 +178,7 @@ impl Error {
             Self::Conformance(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
-            Self::WhichTarget(_) => REFUSED,
+            Self::WhichTarget(_) | Self::Unfit { .. } => REFUSED,
             Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
                 REFUSED
             }

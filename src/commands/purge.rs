@@ -1,11 +1,13 @@
 //! `pod-registrar purge`: deletes all records of one target that have our owner mark.
 //!
-//! The records are shown first. Then the event loop of the controller runs over a cluster that has no pods, so that the
-//! deletions pass the same absence guard, at the same bounded rate, as after a loss of all pods. What an operator
-//! approves otherwise, the answer to the question approves here, unless there are more records than were shown.
+//! The records are shown first: those that the registry lists, or else those in the memory of the target. Then the event
+//! loop of the controller runs over a cluster that has no pods, so that the deletions pass the same absence guard, at the
+//! same bounded rate, as after a loss of all pods. What an operator approves otherwise, the answer to the question
+//! approves here, unless there are more records than were shown. Each record is looked up again before it is deleted.
 
 mod empty_cluster;
 mod progress;
+mod records;
 mod report;
 
 use std::{pin::pin, time::Duration};
@@ -13,16 +15,20 @@ use std::{pin::pin, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::{empty_cluster::EmptyCluster, progress::Progress, report::PurgeReport};
+use self::{
+    empty_cluster::EmptyCluster,
+    progress::Progress,
+    records::{RecordToPurge, RecordsToPurge},
+    report::PurgeReport,
+};
 use super::{
     DONE, Error, FAILED, REFUSED, informers, instance,
     lease::{self, Candidate},
     owner,
-    plan::held::HeldRecords,
     question::Consent,
     registry_reader::Registries,
     report::print,
-    target_settings::{self, TargetConnection, TargetSettings},
+    target_settings::{self, TargetConnection, TargetKind, TargetSettings},
 };
 use crate::{
     cli::{flags::ElectionSettings, orders::PurgeSettings, targets::OwnerSettings},
@@ -34,7 +40,7 @@ use crate::{
     kubernetes::{client::ClusterConnection, identity, kubeconfig::Environment, lease::LeaseClient},
     model::ids::RecordOwner,
     reconcile::{absence::ScopeChangePolicy, election::Leadership, status::ControllerStatus},
-    registry::Registry,
+    registry::{Registry, mapped::deletion_log::DeletionLog},
     store::{StoreWriter, View},
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -62,8 +68,8 @@ pub(super) async fn run(
     let cluster = needs_cluster.then(|| informers::cluster(settings.cluster.clone(), environment)).transpose()?;
     let reading = async {
         let (owner, cluster_uid) = identify(settings.owner.clone(), cluster.as_ref()).await?;
-        let shown = read(&registries, target.name, &owner).await?;
-        Ok::<_, Error>((owner, cluster_uid, shown))
+        let shown = records::read(&registries, &target, &owner).await?;
+        Ok::<_, Error>((owner, cluster_uid, shown.records))
     };
     let (owner, cluster_uid, shown) = stop.run_until_cancelled(reading).await.unwrap_or(Err(Error::Stopped))?;
     let mut report = PurgeReport::new(target.name, &owner, shown, settings.election.lease.is_some());
@@ -77,7 +83,9 @@ pub(super) async fn run(
     }
     let purge = Purge::new(target, owner, cluster_uid, shown, settings.election.instance.as_deref());
     purge.run(&settings.election, names, cluster.as_ref(), &stop).await?;
-    report.ended(read(&registries, purge.target.name, &purge.owner).await?);
+    // If that fails, it is the only account of them.
+    tracing::info!(records = purge.log.count(), "deletions ended; reading the records again");
+    report.ended(purge.left(&registries, &stop).await?, purge.log());
     print(format, || report.lines(), || report.json()).await?;
     Ok(if report.is_done() { DONE } else { FAILED })
 }
@@ -93,17 +101,6 @@ async fn identify(
     Ok((owner, identity::read(&client).await.ok()))
 }
 
-/// The ids of our records in the registry, in order.
-async fn read(registries: &Registries, name: &str, owner: &RecordOwner) -> Result<Vec<String>, Error> {
-    let readers = registries.each_reader(owner).into_iter();
-    let Some((_, reader)) = readers.into_iter().find(|(known, _)| known == name) else { return Ok(Vec::new()) };
-    let failed = |why: String| Error::Request { what: "cannot read the registry", why };
-    let held = HeldRecords::read(reader?).await.map_err(|why| failed(why.to_string()))?;
-    let mut ids: Vec<String> = held.of_ours().into_iter().map(|(_, id)| id).collect();
-    ids.sort_unstable();
-    Ok(ids)
-}
-
 /// The deletion of all records of one target.
 struct Purge {
     target: TargetSettings,
@@ -115,6 +112,7 @@ struct Purge {
     clock: Clock,
     health: Health,
     metrics: Metrics,
+    log: DeletionLog,
 }
 
 impl Purge {
@@ -127,7 +125,22 @@ impl Purge {
     ) -> Self {
         let (instance, clock, health) = (instance::name(instance), Clock::start(), Health::new(1));
         let metrics = Metrics::new(health.clone());
-        Self { target, owner, cluster_uid, shown, instance, clock, health, metrics }
+        Self { target, owner, cluster_uid, shown, instance, clock, health, metrics, log: DeletionLog::default() }
+    }
+
+    /// What was deleted. None for a registry that deletes only records of the owner who asks.
+    fn log(&self) -> Option<&DeletionLog> {
+        matches!(self.target.kind, TargetKind::Mapped(_)).then_some(&self.log)
+    }
+
+    /// The records that are left. A list that lags may still show what was deleted, so it is read again later.
+    async fn left(&self, registries: &Registries, stop: &CancellationToken) -> Result<Vec<RecordToPurge>, Error> {
+        let RecordsToPurge { records, lag } = records::read(registries, &self.target, &self.owner).await?;
+        let may_be_gone = records.iter().any(|record| self.log.has(&record.key));
+        if !may_be_gone || stop.run_until_cancelled(tokio::time::sleep(lag)).await.is_none() {
+            return Ok(records);
+        }
+        Ok(records::read(registries, &self.target, &self.owner).await?.records)
     }
 
     /// Deletes the records while this process leads. Ends when none is left, or none that the registry lets be deleted,
@@ -146,7 +159,9 @@ impl Purge {
         lease::while_leading(leases, election, candidate, async |leadership| {
             match self.target.connect(&self.owner, None)? {
                 TargetConnection::V1(registry) => self.delete(*registry, leadership, stop).await,
-                TargetConnection::Mapped(registry) => self.delete(*registry, leadership, stop).await,
+                TargetConnection::Mapped(registry) => {
+                    self.delete(registry.with_deletion_log(&self.log), leadership, stop).await
+                }
             }
         })
         .await

@@ -137,15 +137,19 @@ impl TargetSettings {
                 let (target, login) = compile(spec, owner).map_err(Error::Targets)?;
                 let client = TargetClient::new(target, &spec.connection, login, self.request_timeout, log);
                 let client = client.map_err(|source| self.unusable(source))?.with_lookups(self.max_in_flight);
-                TargetConnection::Mapped(Box::new(match &spec.connection.memory {
+                TargetConnection::Mapped(Box::new(match memory_file(client.target(), &spec.connection, owner) {
                     None => client,
-                    Some(file) => {
-                        let owner = memory_owner(client.target(), &spec.connection, owner);
-                        client.with_memory(Box::new(MemoryFile::new(PathBuf::from(&file.text), owner)))
-                    }
+                    Some(file) => client.with_memory(Box::new(file)),
                 }))
             }
         })
+    }
+
+    /// Its memory, which is not opened.
+    pub(super) fn memory_file(&self, owner: &RecordOwner) -> Result<Option<MemoryFile>, Error> {
+        let TargetKind::Mapped(spec) = &self.kind else { return Ok(None) };
+        let (target, _) = compile(spec, owner).map_err(Error::Targets)?;
+        Ok(memory_file(&target, &spec.connection, owner))
     }
 
     fn unusable(&self, source: crate::registry::credentials::Error) -> Error {
@@ -167,14 +171,15 @@ pub(super) fn choose(mut targets: Vec<TargetSettings>, name: Option<&str>) -> Re
     }
 }
 
-/// What the memory of a target is for.
-fn memory_owner(target: &Target, connection: &ConnectionSpec, owner: &RecordOwner) -> MemoryOwner {
-    MemoryOwner {
+fn memory_file(target: &Target, connection: &ConnectionSpec, owner: &RecordOwner) -> Option<MemoryFile> {
+    let path = PathBuf::from(&connection.memory.as_ref()?.text);
+    let owner = MemoryOwner {
         target: target.name().to_owned(),
         cluster: owner.cluster_id.clone(),
         mark: target.mark().to_owned(),
         url: connection.url.text.clone(),
-    }
+    };
+    Some(MemoryFile::new(path, owner))
 }
 
 /// The cluster's identity is not known at the start. Whatever is wrong in a template is wrong for every cluster.

@@ -82,6 +82,11 @@ impl Kind {
         self.item.as_ref().is_some_and(ItemReading::reads_mark)
     }
 
+    /// Whether records that others made can be found and recognised.
+    pub fn can_be_adopted(&self) -> bool {
+        (self.adopt.is_some() || self.find.is_some()) && self.reads_mark()
+    }
+
     /// Whether a write may replace the record of another writer, unless that record was read before.
     pub fn replaces_unread(&self) -> bool {
         let puts = matches!(self.writes, Writes::Put(_)) || self.batches.iter().any(BatchRequest::puts);

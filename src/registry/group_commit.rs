@@ -25,6 +25,13 @@ pub(super) trait GroupHooks: Send + 'static {
     /// What the hooks learn in a transaction.
     type Learned;
 
+    /// A transaction is about to begin, or the queue has ended. May replace the connection. Returns whether it can be used;
+    /// otherwise the job is dropped.
+    fn begin(&mut self, conn: &mut Connection) -> bool {
+        let _ = conn;
+        true
+    }
+
     /// Ends a transaction, before its commit.
     fn complete(&mut self, tx: &Connection) -> rusqlite::Result<Self::Learned>;
 
@@ -86,6 +93,9 @@ impl Drop for CommitQueue {
 
 fn work(mut conn: Connection, mut jobs: mpsc::Receiver<CommitJob>, mut hooks: impl GroupHooks) {
     while let Some(first) = jobs.blocking_recv() {
+        if !hooks.begin(&mut conn) {
+            continue;
+        }
         let mut replies = Vec::new();
         match group(&mut conn, first, &mut jobs, &mut replies, &mut hooks) {
             Ok(learned) => {
@@ -96,6 +106,8 @@ fn work(mut conn: Connection, mut jobs: mpsc::Receiver<CommitJob>, mut hooks: im
             Err(error) => hooks.failed(&error),
         }
     }
+    // Nothing may have been written for a long time.
+    hooks.begin(&mut conn);
     // Closing moves a write-ahead log into the database. If it fails, only the next start is slower.
     if let Err(error) = conn.close() {
         tracing::warn!(error = %error.1, "database not closed cleanly; the next start recovers it");

@@ -30,7 +30,7 @@ use crate::{
     },
     reconcile::outcome::Failure,
     registry::mapped::{
-        adoption::{ForeignRecord, Occupant},
+        adoption::{ForeignRecord, NOT_LOOKED_UP, Occupant},
         reader::TargetReader,
     },
 };
@@ -38,7 +38,6 @@ use crate::{
 /// Lookups in flight.
 const LOOKUPS: usize = 4;
 
-const NOT_LOOKED_UP: &str = "the target has neither `adopt` nor `find`, or `item.mark` is missing";
 const SHARED: &str = "the same record is found for several pods";
 const LACKS_PARENT: &str =
     "the record that it belongs to is missing; let the controller write that one, and adopt again";
@@ -99,21 +98,28 @@ type Standing = HashMap<Uid, Option<Json>>;
 impl AdoptionPlan {
     /// `from` is the mark of the records to take over. Without it, only records without a mark are.
     pub(super) async fn make(
-        mut reader: TargetReader,
+        reader: &mut TargetReader,
         client: &Client,
         scope: &PodSelection,
         rule: &Rule,
         from: Option<&str>,
     ) -> Result<Self, Error> {
         let failed = |why: Failure| Error::Request { what: "cannot read the registry", why: why.to_string() };
-        reader.prepare().await.map_err(failed)?;
+        let missing = reader.prepare().await.map_err(failed)?;
+        let reader = &*reader;
         let mut plan = Self { has_kinds: reader.target().has_kinds(), ..Self::default() };
-        let mut standing = plan.read_ours(&reader).await.map_err(failed)?;
+        let mut standing = plan.read_ours(reader).await.map_err(failed)?;
         let read = pods::list(client, scope, rule, usize::MAX, |read| read).await?;
-        let pods = plan.usable(&reader, read);
+        let pods = plan.usable(reader, read, &missing);
         for kind in &reader.target().kinds {
-            let wanted = plan.wanted(&reader, kind, &pods, &standing);
-            let found = look_up(&reader, wanted).await.map_err(failed)?;
+            let wanted = plan.wanted(reader, kind, &pods, &standing);
+            if !kind.can_be_adopted() {
+                // Of all its records, because it is the same for each of them.
+                let name = kind.name().unwrap_or_default();
+                plan.left_out.push(LeftOut { pod: "-".to_owned(), why: format!("the kind {name} {NOT_LOOKED_UP}") });
+                continue;
+            }
+            let found = look_up(reader, wanted).await.map_err(failed)?;
             plan.add_kind(kind, &pods, found, from, &mut standing);
         }
         plan.left_out.sort_by(|a, b| a.pod.cmp(&b.pod));
@@ -141,8 +147,8 @@ impl AdoptionPlan {
         }
     }
 
-    /// The pods whose records are known. The others are left out.
-    fn usable(&mut self, reader: &TargetReader, read: Vec<ReadPod>) -> Vec<Pod> {
+    /// The pods whose records are known. The others are left out. `missing` are the steps of `prepare` that found nothing.
+    fn usable(&mut self, reader: &TargetReader, read: Vec<ReadPod>, missing: &[String]) -> Vec<Pod> {
         let mut usable = Vec::with_capacity(read.len());
         for ReadPod { pod, undecodable, .. } in read {
             let why = match &pod.content {
@@ -152,7 +158,10 @@ impl AdoptionPlan {
                         usable.push(pod);
                         continue;
                     }
-                    Err(error) => error.to_string(),
+                    Err(error) if missing.is_empty() => error.to_string(),
+                    Err(_) => {
+                        format!("`prepare` has to create first: {}; start the controller once", missing.join(", "))
+                    }
                 },
             };
             self.left_out.push(LeftOut { pod: pod.full_name(), why });
@@ -212,7 +221,7 @@ impl AdoptionPlan {
                     self.note_ours(kind, record.key.clone(), record.id, *item, standing);
                 }
                 Occupant::Nothing => self.without += 1,
-                Occupant::Unknown => self.left_out.push(left(NOT_LOOKED_UP)),
+                Occupant::Unusable(why) => self.left_out.push(left(&why)),
                 Occupant::Foreign(found) => match reason_against(&found, from) {
                     Some(why) => self.left_out.push(left(&why)),
                     None if lacks_parent => self.left_out.push(left(LACKS_PARENT)),

@@ -8,8 +8,17 @@ use crate::commands::report::table;
 pub(super) struct AdoptionReport {
     target: &'static str,
     pub(super) plan: AdoptionPlan,
-    /// Of the first records of the plan: nothing, or why a record was not taken over.
-    pub(super) results: Vec<Result<(), String>>,
+    /// Of the first records of the plan.
+    pub(super) results: Vec<AdoptionResult>,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AdoptionResult {
+    Adopted,
+    NotAdopted(String),
+    /// The write had no clear answer, and the registry does not show it.
+    Unknown(String),
 }
 
 impl AdoptionReport {
@@ -18,7 +27,7 @@ impl AdoptionReport {
     }
 
     fn adopted(&self) -> usize {
-        self.results.iter().filter(|result| result.is_ok()).count()
+        self.results.iter().filter(|result| **result == AdoptionResult::Adopted).count()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -30,8 +39,9 @@ impl AdoptionReport {
         match self.results.get(index) {
             None if self.results.is_empty() => "would be adopted".to_owned(),
             None => "not adopted: interrupted".to_owned(),
-            Some(Ok(())) => "adopted".to_owned(),
-            Some(Err(why)) => format!("not adopted: {why}"),
+            Some(AdoptionResult::Adopted) => "adopted".to_owned(),
+            Some(AdoptionResult::NotAdopted(why)) => format!("not adopted: {why}"),
+            Some(AdoptionResult::Unknown(why)) => format!("unknown: {why}"),
         }
     }
 
@@ -56,6 +66,10 @@ impl AdoptionReport {
             }
             false => format!("{target}: {} of {count} records adopted", self.adopted()),
         });
+        let unknown = self.results.iter().filter(|result| matches!(result, AdoptionResult::Unknown(_))).count();
+        if unknown > 0 {
+            lines.push(format!("{unknown} may have been adopted; run the command again, which shows what is true."));
+        }
         if self.results.is_empty() && count > 0 {
             lines.push("Add --yes to adopt them.".to_owned());
         }
@@ -65,11 +79,15 @@ impl AdoptionReport {
     pub(super) fn json(&self) -> Value {
         let AdoptionPlan { registered, without, adoptable, left_out, .. } = &self.plan;
         let record = |(index, one): (usize, &Adoptable)| {
-            let result = self.results.get(index);
+            let (adopted, error) = match self.results.get(index) {
+                Some(AdoptionResult::Adopted) => (Some(true), None),
+                Some(AdoptionResult::Unknown(why)) => (None, Some(why)),
+                Some(AdoptionResult::NotAdopted(why)) => (Some(false), Some(why)),
+                None => (Some(false), None),
+            };
             json!({
                 "pod": full_name(one), "kind": one.kind, "id": one.record.id, "record": one.found.shown, "owner": one.found.mark,
-                "body": one.record.body, "adopted": result.is_some_and(Result::is_ok),
-                "error": result.and_then(|result| result.as_ref().err()),
+                "body": one.record.body, "adopted": adopted, "error": error,
             })
         };
         let reason = |LeftOut { pod, why }: &LeftOut| json!({"pod": pod, "reason": why});

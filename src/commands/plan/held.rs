@@ -1,6 +1,6 @@
 //! What a registry holds, and how it compares with the record of a pod.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{NoPlan, Sight};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     kubernetes::pods::ReadPod,
     mapping::{
         items::ItemMark,
+        kind::Kind,
         target::{
             RenderedRecord,
             records::{PodRecord, RecordRendering},
@@ -61,8 +62,46 @@ impl HeldRecords {
         }
     }
 
+    /// Whether it shows which of the listed records are ours.
+    pub(in crate::commands) fn shows_owners(&self) -> bool {
+        match self {
+            Self::V1 { .. } => true,
+            Self::Mapped { reader, .. } => {
+                let target = reader.target();
+                target.is_exclusive() || target.kinds.iter().all(Kind::reads_mark)
+            }
+        }
+    }
+
+    /// The ids of all records that are certainly ours, and how people know them: those of several kinds have theirs before.
+    pub(in crate::commands) fn named(&self) -> Vec<(Uid, String)> {
+        let kind_of = |key: &Uid| match self {
+            Self::V1 { .. } => None,
+            Self::Mapped { reader, items, .. } => {
+                let id = items.get(key)?.item.id.as_deref()?;
+                reader.target().kinds.iter().find(|kind| kind.key(id) == *key)?.name()
+            }
+        };
+        let named = |(key, id): (&Uid, String)| {
+            let name = kind_of(key).map_or_else(|| id.clone(), |kind| format!("{kind} {id}"));
+            (key.clone(), name)
+        };
+        self.of_ours().into_iter().map(named).collect()
+    }
+
+    /// For how long after a write the list may not show it.
+    pub(in crate::commands) fn lag(&self) -> Duration {
+        match self {
+            Self::V1 { .. } => Duration::ZERO,
+            Self::Mapped { reader, .. } => {
+                let lags = reader.target().kinds.iter().filter_map(|kind| Some(kind.list()?.lag));
+                lags.max().unwrap_or_default()
+            }
+        }
+    }
+
     /// The records that are certainly ours, with their ids.
-    pub(in crate::commands) fn of_ours(&self) -> Vec<(&Uid, String)> {
+    pub(super) fn of_ours(&self) -> Vec<(&Uid, String)> {
         match self {
             Self::V1 { items, .. } => items.keys().map(|key| (key, key.to_string())).collect(),
             Self::Mapped { reader, items, .. } => {

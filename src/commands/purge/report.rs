@@ -4,7 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::{model::ids::RecordOwner, reconcile::absence::RELEASED_PER_SECOND};
+use super::records::RecordToPurge;
+use crate::{
+    model::{ids::RecordOwner, uid::Uid},
+    reconcile::absence::RELEASED_PER_SECOND,
+    registry::mapped::deletion_log::DeletionLog,
+};
 
 /// Ids that the table shows.
 const IDS_SHOWN: usize = 10;
@@ -13,38 +18,44 @@ pub(super) struct PurgeReport {
     target: &'static str,
     owner: RecordOwner,
     has_lease: bool,
-    /// The ids of the records before.
-    pub(super) shown: Vec<String>,
-    /// The ids of the records afterwards. None if nothing was deleted.
-    left: Option<Vec<String>>,
+    /// The records before.
+    pub(super) shown: Vec<RecordToPurge>,
+    /// What became of them. None if nothing was deleted.
+    end: Option<End>,
+}
+
+/// The records afterwards.
+struct End {
+    left: Vec<RecordToPurge>,
+    deleted: usize,
+    /// Records that were shown, are not ours any more, and were not deleted.
+    others: Vec<RecordToPurge>,
 }
 
 impl PurgeReport {
-    pub(super) fn new(target: &'static str, owner: &RecordOwner, shown: Vec<String>, has_lease: bool) -> Self {
-        Self { target, owner: owner.clone(), has_lease, shown, left: None }
+    pub(super) fn new(target: &'static str, owner: &RecordOwner, shown: Vec<RecordToPurge>, has_lease: bool) -> Self {
+        Self { target, owner: owner.clone(), has_lease, shown, end: None }
     }
 
-    pub(super) fn ended(&mut self, left: Vec<String>) {
-        self.left = Some(left);
+    /// Without a log, what is not left was deleted.
+    pub(super) fn ended(&mut self, left: Vec<RecordToPurge>, log: Option<&DeletionLog>) {
+        let kept: HashSet<&Uid> = left.iter().map(|record| &record.key).collect();
+        let gone: Vec<&RecordToPurge> = self.shown.iter().filter(|record| !kept.contains(&record.key)).collect();
+        let is_other = |record: &&RecordToPurge| log.is_some_and(|log| !log.has(&record.key));
+        let others: Vec<RecordToPurge> = gone.iter().copied().filter(is_other).cloned().collect();
+        self.end = Some(End { deleted: gone.len() - others.len(), left, others });
     }
 
     /// Whether no record is left.
     pub(super) fn is_done(&self) -> bool {
-        self.left.as_ref().is_some_and(Vec::is_empty)
-    }
-
-    /// The number of records that were shown and are not there any more.
-    fn deleted(&self) -> usize {
-        let Some(left) = &self.left else { return 0 };
-        let left: HashSet<&String> = left.iter().collect();
-        self.shown.iter().filter(|id| !left.contains(id)).count()
+        self.end.as_ref().is_some_and(|end| end.left.is_empty())
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
         let (target, shown) = (self.target, self.shown.len());
         let RecordOwner { cluster_id, owner, .. } = &self.owner;
         let whose = format!("records of the cluster id {cluster_id} and the owner {owner}");
-        let Some(left) = &self.left else {
+        let Some(End { left, deleted, others }) = &self.end else {
             let mut lines = vec![format!("{target}: {shown} {whose}")];
             if self.shown.is_empty() {
                 return lines;
@@ -56,9 +67,13 @@ impl PurgeReport {
             }
             return lines;
         };
-        let mut lines = vec![format!("{target}: {} of {shown} {whose} deleted", self.deleted())];
+        let mut lines = vec![format!("{target}: {deleted} of {shown} {whose} deleted")];
+        if !others.is_empty() {
+            lines.push(format!("{} have another owner by now, or were gone before:", others.len()));
+            lines.extend(list(others));
+        }
         if !left.is_empty() {
-            let appeared = left.len().saturating_sub(shown - self.deleted());
+            let appeared = left.len().saturating_sub(shown - deleted - others.len());
             let appeared = if appeared > 0 { format!(", {appeared} of them new") } else { String::new() };
             lines.push(format!("{} are left{appeared}; the log says why:", left.len()));
             lines.extend(list(left));
@@ -68,17 +83,24 @@ impl PurgeReport {
 
     pub(super) fn json(&self) -> Value {
         let RecordOwner { cluster_id, owner, .. } = &self.owner;
-        let left = self.left.as_ref().unwrap_or(&self.shown);
+        let (left, deleted, others) = match &self.end {
+            None => (&self.shown[..], 0, &[][..]),
+            Some(End { left, deleted, others }) => (&left[..], *deleted, &others[..]),
+        };
         json!({
-            "target": self.target, "cluster": cluster_id, "owner": owner, "records": self.shown,
-            "deleted": self.deleted(), "left": left,
+            "target": self.target, "cluster": cluster_id, "owner": owner, "records": names(&self.shown),
+            "deleted": deleted, "left": names(left), "others": names(others),
         })
     }
 }
 
-fn list(ids: &[String]) -> Vec<String> {
-    let mut lines: Vec<String> = ids.iter().take(IDS_SHOWN).map(|id| format!("  {id}")).collect();
-    if let Some(more) = ids.len().checked_sub(IDS_SHOWN).filter(|more| *more > 0) {
+fn names(records: &[RecordToPurge]) -> Vec<&str> {
+    records.iter().map(|record| record.name.as_str()).collect()
+}
+
+fn list(records: &[RecordToPurge]) -> Vec<String> {
+    let mut lines: Vec<String> = names(records).iter().take(IDS_SHOWN).map(|name| format!("  {name}")).collect();
+    if let Some(more) = records.len().checked_sub(IDS_SHOWN).filter(|more| *more > 0) {
         lines.push(format!("  and {more} more; --output json has all"));
     }
     lines
@@ -88,15 +110,36 @@ fn list(ids: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn report(shown: &[&str]) -> PurgeReport {
+        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+        PurgeReport::new("cmdb", &owner, records(shown), true)
+    }
+
+    /// Their keys are their names.
+    fn records(names: &[&str]) -> Vec<RecordToPurge> {
+        names.iter().map(|name| RecordToPurge { key: Uid::from(*name), name: (*name).to_owned() }).collect()
+    }
+
     #[test]
     fn new_records_do_not_count_as_undeleted() {
-        let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
-        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        let mut report = PurgeReport::new("cmdb", &owner, ids(&["a", "b", "c"]), true);
-        report.ended(ids(&["c", "new"]));
+        let mut report = report(&["a", "b", "c"]);
+        report.ended(records(&["c", "new"]), None);
         let lines = report.lines();
         assert!(lines[0].starts_with("cmdb: 2 of 3 "), "{lines:?}");
         assert_eq!(lines[1], "2 are left, 1 of them new; the log says why:");
         assert_eq!((report.json()["deleted"].as_u64(), report.is_done()), (Some(2), false));
+    }
+
+    #[test]
+    fn records_of_others_do_not_count_as_deleted() {
+        let (mut report, log) = (report(&["a", "b", "c"]), DeletionLog::of(&["a", "c"]));
+        report.ended(records(&["c"]), Some(&log));
+        let lines = report.lines();
+        assert!(lines[0].starts_with("cmdb: 1 of 3 "), "{lines:?}");
+        assert_eq!(
+            lines[1..4],
+            ["1 have another owner by now, or were gone before:", "  b", "1 are left; the log says why:"]
+        );
+        assert_eq!((&report.json()["others"], &report.json()["left"]), (&json!(["b"]), &json!(["c"])));
     }
 }

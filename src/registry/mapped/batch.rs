@@ -21,7 +21,7 @@ use futures::{StreamExt as _, stream};
 use self::members::{Member, MemberResult, assign, change_of, chunks, faults};
 use super::{
     KindClient, MappedOperation,
-    delete::{Permit, RecordDeletion},
+    delete::RecordDeletion,
     judge::{Ruling, Stop, rule, verdict},
     put::{Put, STRIKES_MAX, id_of},
     records::Knowledge,
@@ -163,8 +163,7 @@ impl KindClient {
             }
             MappedOperation::Delete { removal, .. } => {
                 let deletion = self.deletion_of(encoded, *removal, term);
-                if let Permit::Nothing = self.permit(&deletion, &mut known).await? {
-                    self.records.lock().deleted(&encoded.uid);
+                if !self.is_permitted(&deletion, &mut known).await? {
                     return Err(Stop::Verdict(Verdict::Done));
                 }
                 let id = id_of(&encoded.uid, &known).into_owned();

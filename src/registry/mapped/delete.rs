@@ -30,10 +30,12 @@ pub(super) struct RecordDeletion<'a> {
 }
 
 /// Whether a record may be deleted.
-pub(super) enum Permit {
+enum Permit {
     Granted,
-    /// There is nothing of ours to delete.
+    /// There is nothing to delete.
     Nothing,
+    /// The record belongs to another owner.
+    Foreign,
 }
 
 impl KindClient {
@@ -45,8 +47,7 @@ impl KindClient {
         }
         let mut known = self.records.lock().knowledge(deletion.key);
         for _ in 0..DELETES_MAX {
-            if let Permit::Nothing = self.permit(deletion, &mut known).await? {
-                self.records.lock().deleted(deletion.key);
+            if !self.is_permitted(deletion, &mut known).await? {
                 return Ok(());
             }
             match self.delete_once(deletion, &known).await? {
@@ -71,8 +72,22 @@ impl KindClient {
         self.kind.delete.is_some() || self.kind.batches.iter().any(BatchRequest::deletes)
     }
 
+    /// Whether a deletion has to be sent. If not, it is done.
+    pub(super) async fn is_permitted(
+        &self,
+        deletion: &RecordDeletion<'_>,
+        known: &mut Knowledge,
+    ) -> Result<bool, Stop> {
+        match self.permit(deletion, known).await? {
+            Permit::Granted => return Ok(true),
+            Permit::Nothing => self.records.lock().deleted(deletion.key),
+            Permit::Foreign => self.records.lock().is_foreign(deletion.key),
+        }
+        Ok(false)
+    }
+
     /// Makes sure that the record is ours.
-    pub(super) async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
+    async fn permit(&self, deletion: &RecordDeletion<'_>, known: &mut Knowledge) -> Result<Permit, Stop> {
         if !self.kind.key_is_id() && known.id.is_none() && !known.is_uncertain {
             // Its id is not known.
             return self.unless_unread(deletion.key);
@@ -83,15 +98,17 @@ impl KindClient {
         } else {
             known.is_written || known.is_tried || self.kind.exclusive
         };
-        if is_ours && !lacks_words && !known.is_uncertain {
+        let is_read_again = self.kind.reads_mark() && self.records.lock().deletion_log.is_some();
+        if is_ours && !lacks_words && !known.is_uncertain && !is_read_again {
             return Ok(Permit::Granted);
         }
         if !is_ours && !self.kind.reads_mark() {
-            return Ok(Permit::Nothing);
+            // Nothing shows whose it is.
+            return Ok(Permit::Foreign);
         }
         match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
             Lookup::Nothing => self.unless_on_its_way(deletion.key).map(|()| Permit::Nothing),
-            Lookup::Foreign => Ok(Permit::Nothing),
+            Lookup::Foreign => Ok(Permit::Foreign),
             Lookup::Ours(item) => {
                 let id = id_of(deletion.key, known).into_owned();
                 let mut records = self.records.lock();

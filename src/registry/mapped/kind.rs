@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{
-    MappedOperation, change_time, delete::RecordDeletion, judge::verdict, list::ListInProgress, now_ms, put::Put,
-    records::Records, remembered::TargetMemory, transport::TargetTransport,
+    MappedOperation, change_time, delete::RecordDeletion, judge::verdict, list::ListInProgress, memory::ChangeContent,
+    now_ms, put::Put, records::Records, remembered::TargetMemory, transport::TargetTransport,
 };
 use crate::{
     mapping::{
@@ -68,16 +68,16 @@ impl KindClient {
         (self.tokens.fetch_add(1, Ordering::Relaxed) + 1).to_string()
     }
 
-    fn change(&self, key: &Uid, version: Version, record: Option<&RenderedRecord>) -> ChangeWords {
-        let fingerprint = record.map(|record| record.fingerprint);
-        let first = self.records.lock().first_attempt(key, fingerprint, (version, now_ms()));
+    /// The words of a change, and what was to be sent at the first attempt.
+    fn change(&self, key: &Uid, version: Version, content: ChangeContent) -> (ChangeWords, ChangeContent) {
+        let first = self.records.lock().first_attempt(key, content, (version, now_ms()));
         let order = version.epoch.saturating_mul(1 << SEQUENCE_BITS).saturating_add(version.seq);
-        ChangeWords {
-            id: format!("{key}-{}-{}", first.version.epoch, first.version.seq),
-            order,
-            time: change_time(first.began),
-            kind: if record.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
-        }
+        let kind = match content {
+            ChangeContent::Put(_) => ChangeKind::Put,
+            ChangeContent::Delete(_) => ChangeKind::Delete,
+        };
+        let id = format!("{key}-{}-{}", first.version.epoch, first.version.seq);
+        (ChangeWords { id, order, time: change_time(first.began), kind }, first.content)
     }
 
     pub(super) fn put_of<'a>(
@@ -86,7 +86,7 @@ impl KindClient {
         record: &'a RenderedRecord,
         term: &TermWords,
     ) -> Put<'a> {
-        let change = self.change(&encoded.uid, encoded.version, Some(record));
+        let (change, _) = self.change(&encoded.uid, encoded.version, ChangeContent::Put(record.fingerprint));
         Put { key: &encoded.uid, record, change, term: term.clone() }
     }
 
@@ -96,9 +96,10 @@ impl KindClient {
         removal: Removal,
         term: &TermWords,
     ) -> RecordDeletion<'a> {
+        let (change, first) = self.change(&encoded.uid, encoded.version, ChangeContent::Delete(Some(removal)));
+        let removal = if let ChangeContent::Delete(Some(first)) = first { first } else { removal };
         let (reason, observed) = removal_words(removal);
         let removal = RemovalWords { reason: reason.to_owned(), observed: observed == <&str>::from(ObservedBy::Watch) };
-        let change = self.change(&encoded.uid, encoded.version, None);
         RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
     }
 

@@ -7,7 +7,7 @@
 //! | question | file |
 //! | --- | --- |
 //! | How is one record written? | `put` |
-//! | How is one record deleted, and may it be? | `delete` |
+//! | How is one record deleted, and may it be? | `delete`, `deletion_log` |
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
@@ -16,7 +16,7 @@
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What if writes have no effect? | `ineffective` |
-//! | What is remembered? | `records`, `table` |
+//! | What is remembered? | `records`, `table`, `attempt` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
 //! | What is sent about the target as a whole? | `notices` |
@@ -27,10 +27,12 @@
 //! | What carries requests? | [`carrier`] |
 
 pub mod adoption;
+mod attempt;
 mod auth;
 mod batch;
 pub mod carrier;
 mod delete;
+pub mod deletion_log;
 mod differing;
 mod doubles;
 mod find;
@@ -63,6 +65,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     carrier::MemoryRegistry,
+    deletion_log::DeletionLog,
     kind::KindClient,
     notices::NoticeState,
     recorder::ExchangeLog,
@@ -164,6 +167,13 @@ impl TargetClient {
         for kind in &mut self.kinds {
             (kind.lookups, kind.lookups_max) = (lookups.clone(), most);
         }
+        self
+    }
+
+    /// The same, but looks each record up before it is deleted, if the target can, and notes those that were deleted.
+    #[must_use]
+    pub fn with_deletion_log(self, log: &DeletionLog) -> Self {
+        self.kinds.iter().for_each(|kind| kind.records.lock().deletion_log = Some(log.clone()));
         self
     }
 
@@ -387,6 +397,8 @@ impl Registry for TargetClient {
             return self.page(page).await;
         }
         if page.is_none() {
+            // Also if nothing changes, a file that was deleted is noticed.
+            self.save().await?;
             self.begin_round().await?;
         }
         self.remembered_page(page.as_deref(), limit)

@@ -24,8 +24,11 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{
+    attempt::Attempt,
+    deletion_log::DeletionLog,
     differing::DifferingRecords,
     ineffective::IneffectiveWrites,
+    memory::ChangeContent,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
@@ -46,31 +49,6 @@ struct Recent {
     at: Instant,
     /// None if the record is deleted.
     fingerprint: Option<Fingerprint>,
-}
-
-/// A change that is not acknowledged yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
-    /// None for a deletion.
-    pub(super) fingerprint: Option<Fingerprint>,
-    /// Of the first attempt.
-    pub(super) version: Version,
-    /// When the first attempt began, in milliseconds since 1970.
-    pub(super) began: i64,
-    pub(super) arrival: Arrival,
-}
-
-/// Whether the registry may hold something else than what it acknowledged last, because of what was sent since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Arrival {
-    /// No: nothing was sent, or the registry clearly refused it.
-    #[default]
-    No,
-    /// A request is on its way. If the registry clearly refuses it, nothing has changed. `is_first` says that it is the
-    /// first put of a record.
-    OnItsWay { is_first: bool },
-    /// Yes: a request had no clear answer.
-    Maybe,
 }
 
 #[derive(Debug)]
@@ -99,6 +77,8 @@ pub(super) struct Records {
     pub(super) tracks_puts: bool,
     /// Whether a round lasts.
     pub(super) in_round: bool,
+    /// Set if an operator asked for the deletions.
+    pub(super) deletion_log: Option<DeletionLog>,
 }
 
 /// What is known about a record before it is written.
@@ -145,6 +125,7 @@ impl Records {
             is_listing: false,
             tracks_puts: false,
             in_round: false,
+            deletion_log: None,
         }
     }
 
@@ -292,6 +273,17 @@ impl Records {
 
     /// The registry acknowledged a deletion.
     pub(super) fn deleted(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.note(key));
+        self.end_deletion(key);
+    }
+
+    /// The record to be deleted is not ours.
+    pub(super) fn is_foreign(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.strike_out(key));
+        self.end_deletion(key);
+    }
+
+    fn end_deletion(&mut self, key: &Uid) {
         self.is_absent(key);
         self.strikes.remove(key);
         self.attempts.remove(key);
@@ -309,20 +301,20 @@ impl Records {
         }
     }
 
-    /// The first attempt to send this change, so that all attempts have the same id and time. `now` is the version and the
-    /// time of this one.
+    /// The first attempt to send this change, so that all attempts have the same id, time and content. `now` is the version
+    /// and the time of this one.
     pub(super) fn first_attempt(
         &mut self,
         key: &Uid,
-        fingerprint: Option<Fingerprint>,
+        content: ChangeContent,
         (version, began): (Version, i64),
     ) -> Attempt {
         match self.attempts.get(key) {
-            Some(attempt) if attempt.fingerprint == fingerprint => *attempt,
+            Some(attempt) if attempt.repeats(content) => *attempt,
             before => {
                 // What was sent before may still be taken.
                 let arrival = before.map(|before| before.arrival).unwrap_or_default();
-                let attempt = Attempt { fingerprint, version, began, arrival };
+                let attempt = Attempt { content, version, began, arrival };
                 self.attempts.insert(key.clone(), attempt);
                 self.table.note_unsaved(key);
                 attempt

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::{
     KindClient, TargetClient,
-    memory::{Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
-    records::{Arrival, Attempt, Records},
+    attempt::{Arrival, Attempt},
+    memory::{ChangeContent, Error, Recalled, RoundNote, RowChange, RowStore, StoredAttempt, StoredRow},
+    records::Records,
     table::{Fact, Row},
 };
 use crate::{
@@ -89,6 +90,7 @@ impl Records {
 
     /// A deletion is about to be sent.
     pub(super) fn begin_deletion(&mut self, key: &Uid) {
+        self.deletion_log.iter().for_each(|log| log.note(key));
         self.begin_request(key, false);
     }
 
@@ -146,7 +148,7 @@ impl Records {
         let row = self.table.get(key)?;
         let text = |text: Option<&str>| text.map(str::to_owned);
         let attempt = self.open_attempt(key).map(|attempt| StoredAttempt {
-            fingerprint: attempt.fingerprint,
+            content: attempt.content,
             version: attempt.version,
             began: attempt.began,
         });
@@ -188,8 +190,8 @@ impl Records {
             } else if can_find {
                 self.doubt(&key);
             }
-            if let Some(StoredAttempt { fingerprint, version, began }) = attempt {
-                let attempt = Attempt { fingerprint, version, began, arrival: Arrival::Maybe };
+            if let Some(StoredAttempt { content, version, began }) = attempt {
+                let attempt = Attempt { content, version, began, arrival: Arrival::Maybe };
                 self.attempts.insert(key.clone(), attempt);
             }
             table.insert(&key, row);
@@ -213,7 +215,7 @@ impl Records {
 
     /// Whether the registry may have deleted this record, so that the records that it removes with it may be gone.
     fn may_be_deleted(&self, key: &Uid) -> bool {
-        let is_deletion = |attempt: &Attempt| attempt.fingerprint.is_none();
+        let is_deletion = |attempt: &Attempt| matches!(attempt.content, ChangeContent::Delete(_));
         self.table.get(key).is_none() || self.open_attempt(key).is_some_and(is_deletion)
     }
 

@@ -6,6 +6,7 @@ mod fake;
 mod kinds;
 mod lists;
 mod memory;
+mod memory_file;
 mod notices;
 mod others;
 mod retired;

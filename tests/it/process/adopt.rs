@@ -137,3 +137,64 @@ async fn adopt_needs_a_described_registry() {
     let (code, text) = run(&["adopt", "--targets", &file]).await;
     assert!(code == 2 && text.contains("targets.yaml:5:12") && text.contains("has no `update`"), "{code} {text}");
 }
+
+#[tokio::test]
+async fn adoption_without_an_answer_is_read_again() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..1);
+    let by_hand = registry.insert_machine(json!({"name": name(0)}));
+    let file = machines_file(&kube, &registry);
+    let (file, kubeconfig) = (file.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    let command = ["adopt", "--yes", "--targets", file, "--kubeconfig", kubeconfig];
+    registry.loses_answers_to("PATCH");
+    let (code, text) = run(&command).await;
+    assert!(code == 0 && text.contains("machines: 1 of 1 records adopted"), "{code} {text}");
+    assert_eq!(registry.machines()[&by_hand.to_string()]["owner"], mark());
+}
+
+#[tokio::test]
+async fn adoption_that_nothing_shows_is_unknown() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let by_hand = [0, 1].map(|number| registry.insert_machine(json!({"name": name(number)})));
+    let file = machines_file(&kube, &registry);
+    let (file, kubeconfig) = (file.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    registry.loses_answers_to("PATCH");
+    // The write arrives later than it is read again, and another program takes the second record in between.
+    let (mut has_begun, second) = (false, by_hand[1].to_string());
+    let first = by_hand[0].to_string();
+    registry.before_requests(move |line, _, machines| {
+        has_begun |= line.starts_with("PATCH ");
+        if has_begun && line.starts_with("GET ") {
+            machines.get_mut(&first).unwrap()["owner"] = Value::Null;
+            machines.get_mut(&second).unwrap()["owner"] = json!("terraform");
+        }
+    });
+    let (code, plan) = run_json(&["adopt", "--yes", "--targets", file, "--kubeconfig", kubeconfig]).await;
+    let results: Vec<&Value> = plan["records"].as_array().unwrap().iter().map(|record| &record["adopted"]).collect();
+    assert_eq!((code, results), (1, vec![&Value::Null, &json!(false)]), "{plan:#}");
+    let error = plan["records"][1]["error"].as_str().unwrap();
+    assert!(error.contains("another record in its place by now"), "{plan:#}");
+    assert_eq!(registry.machines()[&by_hand[1].to_string()]["owner"], "terraform");
+}
+
+#[tokio::test]
+async fn adopt_refuses_targets_that_find_nothing() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let memory = kube.folder.path().join("memory.db");
+    let members = format!("    memory: \"{}\"\n    list: null\n", memory.display());
+    let blind = "    find: null\n    item: null\n    exclusive: true\n";
+    let (_folder, file) = targets_file(&registry.url, &format!("{members}{blind}"));
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let (code, text) = run(&["adopt", "--yes", "--targets", &file, "--kubeconfig", kubeconfig]).await;
+    assert!(code == 2 && text.contains("the target systems has neither `adopt` nor `find`"), "{code} {text}");
+    // With a lookup, the memory has what was adopted.
+    let id = kube.uid(&name(0));
+    registry.insert(&id, json!({"id": id}));
+    let (_folder, file) = targets_file(&registry.url, &members);
+    let (code, text) = run(&["adopt", "--yes", "--targets", &file, "--kubeconfig", kubeconfig]).await;
+    assert!(code == 0 && text.contains("systems: 1 of 1 records adopted"), "{code} {text}");
+    let (code, text) = run(&["purge", "--targets", &file, "--kubeconfig", kubeconfig]).await;
+    assert!(code == 2 && text.contains("systems: 1 records") && text.contains(&id), "{code} {text}");
+}

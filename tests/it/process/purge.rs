@@ -101,3 +101,64 @@ async fn purge_needs_the_name_of_one_target() {
     let (code, text) = run(&[&command[..], &["third"]].concat()).await;
     assert!(code == 2 && text.contains("use one of: systems, other"), "{code} {text}");
 }
+
+#[tokio::test]
+async fn purge_leaves_records_that_others_took() {
+    let registry = registry_with(4).await;
+    // Another program takes one of them while the deletions begin.
+    registry.before_requests(|line, systems, _| {
+        if line.starts_with("DELETE ") || line.starts_with("GET /systems/") {
+            systems.entry("r-001".to_owned()).and_modify(|record| record["owner"] = json!("other"));
+        }
+    });
+    let (_folder, file) = targets_file(&registry.url, "");
+    let command = ["purge", "--yes", "--targets", &file, "--cluster-id", "c1"];
+    let (code, purged) = run_json(&command).await;
+    let counts = (&purged["deleted"], &purged["left"], &purged["others"]);
+    assert_eq!((code, counts), (0, (&json!(3), &json!([]), &json!(["r-001"]))), "{purged:#}");
+    assert_eq!(registry.records().into_keys().collect::<Vec<_>>(), ["r-001", "theirs"]);
+}
+
+#[tokio::test]
+async fn purge_deletes_what_the_memory_has() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..3);
+    let folder = tempfile::tempdir().unwrap();
+    let memory = folder.path().join("memory.db");
+    let members = format!("    memory: \"{}\"\n    list: null\n    exclusive: true\n", memory.display());
+    let (_folder, file) = targets_file(&registry.url, &members);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, file.as_ref(), &[]);
+    until("all are registered", || registry.records().len() == 3).await;
+    registry.insert("theirs", json!({"id": "theirs"}));
+    let kubeconfig = kube.kubeconfig.to_str().unwrap();
+    let command = ["purge", "--yes", "--kubeconfig", kubeconfig, "--targets", &file];
+    let (code, text) = run(&command).await;
+    assert!(code == 1 && text.contains("another process uses the memory"), "{code} {text}");
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    // Another machine has no such file.
+    let elsewhere = folder.path().join("elsewhere.db");
+    std::fs::rename(&memory, &elsewhere).unwrap();
+    let (code, text) = run(&command).await;
+    assert!(code == 1 && text.contains("there is no memory") && registry.records().len() == 4, "{code} {text}");
+    std::fs::rename(&elsewhere, &memory).unwrap();
+    let (code, purged) = run_json(&command).await;
+    assert_eq!((code, &purged["deleted"], &purged["left"]), (0, &json!(3), &json!([])), "{purged:#}");
+    assert_eq!(registry.records().into_keys().collect::<Vec<_>>(), ["theirs"]);
+    let (code, text) = run(&command).await;
+    assert!(code == 0 && text.contains("systems: 0 records"), "{code} {text}");
+}
+
+#[tokio::test]
+async fn purge_refuses_what_shows_no_owners() {
+    let registry = registry_with(2).await;
+    for (members, why) in [
+        ("    list: null\n", "has neither `list` nor `memory`"),
+        ("    item: {mark: null}\n    find: null\n", "has a `list` without `item.mark`"),
+    ] {
+        let (_folder, file) = targets_file(&registry.url, members);
+        let (code, text) = run(&["purge", "--yes", "--targets", &file, "--cluster-id", "c1"]).await;
+        assert!(code == 2 && text.contains("the target systems") && text.contains(why), "{code} {text}");
+    }
+    assert_eq!(registry.records().len(), 3);
+}

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pod_registrar::telemetry::{health::Health, metrics::Metrics};
+use pod_registrar::{
+    mapping::{guarantees::guarantees, load::load, target::Target},
+    model::ids::RecordOwner,
+    telemetry::{health::Health, metrics::Metrics},
+};
 
 use crate::project::{self, pages};
 
@@ -300,4 +304,24 @@ fn workflow_runs_all_steps_but_the_cluster() {
     let workflow = project::text(".github/workflows/ci.yml");
     let jobs = workflow.matches("runs-on:").count();
     assert!(jobs > 0 && workflow.matches("timeout-minutes:").count() == jobs, "every job has a time limit");
+}
+
+/// What becomes of a late write of a former leader, on the pages of presets and by `targets check`.
+#[test]
+fn preset_pages_agree_with_checks() {
+    let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
+    let is_by_lease = |text: &str| text.contains("by the Lease alone");
+    let mut compared = Vec::new();
+    for page in pages().into_iter().filter(|page| page.starts_with("docs/targets/")) {
+        let text = project::text(&page);
+        let row = text.lines().find(|line| line.starts_with("| a late "));
+        let file = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let Some((row, file)) = row.zip(file.filter(|file| file.starts_with("targets:"))) else { continue };
+        let loaded = load(&page, file).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let [.., late_writes] = guarantees(&target);
+        assert_eq!(is_by_lease(row), is_by_lease(&late_writes.because), "{page}: {row} {}", late_writes.because);
+        compared.push(page);
+    }
+    assert!(compared.len() >= 10, "{compared:?}");
 }

@@ -32,6 +32,9 @@ const PAGE: usize = 3;
 
 type Records = BTreeMap<String, Value>;
 
+/// Gets the method and path of a request, the systems and the machines.
+type BeforeRequest = Box<dyn FnMut(&str, &mut Records, &mut Records) + Send>;
+
 #[derive(Default)]
 struct Contents {
     systems: Records,
@@ -51,6 +54,10 @@ struct Contents {
     past: Vec<(Instant, Records)>,
     /// Why records are refused.
     refusal: Option<&'static str>,
+    /// Acts before each request.
+    before: Option<BeforeRequest>,
+    /// The method whose answers are lost.
+    loses: Option<&'static str>,
     journal: Journal,
 }
 
@@ -114,6 +121,16 @@ impl RestRegistry {
     /// Stores a record under an id that the registry assigns, and returns the id.
     pub(crate) fn insert_machine(&self, record: Value) -> Value {
         self.contents.lock().assign(record)["id"].take()
+    }
+
+    /// From now on, another program changes records before requests.
+    pub(crate) fn before_requests(&self, act: impl FnMut(&str, &mut Records, &mut Records) + Send + 'static) {
+        self.contents.lock().before = Some(Box::new(act));
+    }
+
+    /// From now on, requests with this method have their effect, and their answers are lost.
+    pub(crate) fn loses_answers_to(&self, method: &'static str) {
+        self.contents.lock().loses = Some(method);
     }
 
     /// Lets a person edit or remove one of the records.
@@ -237,13 +254,22 @@ async fn admit(
     request: axum::extract::Request,
     next: Next,
 ) -> Response {
-    let is_admitted = {
-        let mut contents = contents.lock();
-        contents.requests.push(format!("{} {}", request.method(), request.uri().path()));
+    let line = format!("{} {}", request.method(), request.uri().path());
+    let (is_admitted, is_lost) = {
+        let contents = &mut *contents.lock();
+        if let Some(act) = &mut contents.before {
+            act(&line, &mut contents.systems, &mut contents.machines);
+        }
+        contents.requests.push(line);
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        contents.token.as_deref().is_none_or(|token| given == Some(token))
+        let is_lost = contents.loses.is_some_and(|method| request.method() == method);
+        (contents.token.as_deref().is_none_or(|token| given == Some(token)), is_lost)
     };
-    if is_admitted { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
+    if !is_admitted {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let answer = next.run(request).await;
+    if is_lost { StatusCode::BAD_GATEWAY.into_response() } else { answer }
 }
 
 /// The page after an id, so that changes shift no record to another page. Filters other than `uid` and `name` are ignored.

@@ -1,14 +1,25 @@
 //! A memory in a SQLite file. One thread writes it, and commits what waits together.
+//!
+//! Before each commit, that thread looks whether the path still names the file that is open. SQLite does not notice it
+//! if another program deletes the file, and what is written then is lost with the process.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, rows, schema};
-use crate::registry::group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks};
+use super::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, StoredRow, rows, schema};
+use crate::{
+    model::uid::Uid,
+    registry::group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks},
+};
 
 /// The file of one target.
 pub struct MemoryFile {
@@ -21,7 +32,7 @@ pub struct MemoryFile {
 struct State {
     queue: Option<CommitQueue>,
     /// Why the last commit failed. For the calls whose replies are dropped with it.
-    failed: Arc<Mutex<Option<String>>>,
+    failed: Arc<Mutex<Option<WriteFault>>>,
     /// Closed, and perhaps not at its end yet.
     closing: Option<CommitQueue>,
 }
@@ -31,6 +42,16 @@ impl MemoryFile {
     pub fn new(path: PathBuf, owner: MemoryOwner) -> Self {
         Self { path, owner, state: Mutex::default() }
     }
+
+    /// Reads the rows of a file that no process uses, and changes nothing.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be read, it belongs to something else, or a process uses it.
+    pub async fn read(&self) -> Result<Vec<(Uid, StoredRow)>, Error> {
+        let (path, owner) = (self.path.clone(), self.owner.clone());
+        let read = tokio::task::spawn_blocking(move || schema::read(&path, &owner));
+        read.await.map_err(|_| Error::Closed)?
+    }
 }
 
 impl RowStore for MemoryFile {
@@ -39,17 +60,21 @@ impl RowStore for MemoryFile {
         let before = self.state.lock().closing.take();
         let (path, owner) = (self.path.clone(), self.owner.clone());
         async move {
+            let failed = Arc::new(Mutex::new(None));
+            let failures = failed.clone();
             let opened = tokio::task::spawn_blocking(move || {
                 // Our own lock has to be gone before.
                 drop(before);
-                let (conn, last_term) = schema::open(&path, &owner, term)?;
+                let (conn, last_term) = schema::open(&path, &owner, term, |_| Ok(()))?;
                 let read = rows::all(&conn).and_then(|rows| Ok((rows, rows::last_round(&conn)?)));
                 let (rows, last_round) = read.map_err(|error| schema::explain(&path, error))?;
-                Ok((conn, Recalled { rows, last_term, last_round }))
+                let read = |source| Error::Read { path: path.clone(), source };
+                let file = FileId::at(&path).map_err(read)?;
+                let hooks = MemoryHooks { path, owner, term, file, failed: failures };
+                Ok((conn, hooks, Recalled { rows, last_term, last_round }))
             });
-            let (conn, recalled) = opened.await.map_err(|_| Error::Closed)??;
-            let failed = Arc::new(Mutex::new(None));
-            let queue = CommitQueue::start("memory", conn, MemoryHooks(failed.clone())).map_err(Error::Thread)?;
+            let (conn, hooks, recalled) = opened.await.map_err(|_| Error::Closed)??;
+            let queue = CommitQueue::start("memory", conn, hooks).map_err(Error::Thread)?;
             let mut state = self.state.lock();
             (state.queue, state.failed) = (Some(queue), failed);
             Ok(recalled)
@@ -79,7 +104,12 @@ impl RowStore for MemoryFile {
             let cause = match answered.await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(cause)) => cause,
-                Err(_) => failed.lock().clone().unwrap_or_else(|| "it is closed".to_owned()),
+                Err(_) => match failed.lock().clone() {
+                    Some(WriteFault::Replaced) => return Err(Error::Replaced { path }),
+                    Some(WriteFault::Deleted(cause)) => return Err(Error::Deleted { path, cause }),
+                    Some(WriteFault::Failed(cause)) => cause,
+                    None => "it is closed".to_owned(),
+                },
             };
             Err(Error::Write { path, cause })
         }
@@ -95,10 +125,81 @@ impl RowStore for MemoryFile {
     }
 }
 
-struct MemoryHooks(Arc<Mutex<Option<String>>>);
+/// Why nothing is written.
+#[derive(Clone, Debug)]
+enum WriteFault {
+    Failed(String),
+    Deleted(String),
+    Replaced,
+}
+
+/// Identifies a file, whatever its name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+struct MemoryHooks {
+    path: PathBuf,
+    owner: MemoryOwner,
+    term: u64,
+    /// The file that is open.
+    file: FileId,
+    failed: Arc<Mutex<Option<WriteFault>>>,
+}
+
+impl MemoryHooks {
+    /// Writes the rows into a new file, in one transaction.
+    fn restore(&mut self, conn: &mut Connection) -> Result<(), Error> {
+        let explain = |error| schema::explain(&self.path, error);
+        let rows: Vec<RowChange> =
+            rows::all(conn).map_err(explain)?.into_iter().map(|(key, row)| (key, Some(row))).collect();
+        let round = rows::last_round(conn).map_err(explain)?.map(RoundNote::Ended);
+        let fill = |new: &Connection| rows::write(new, &rows, round);
+        let (new, last_term) = schema::open(&self.path, &self.owner, self.term, fill)?;
+        if last_term.is_some() {
+            // Another process was faster.
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        self.file = FileId::at(&self.path).map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        *conn = new;
+        Ok(())
+    }
+}
 
 impl GroupHooks for MemoryHooks {
     type Learned = ();
+
+    fn begin(&mut self, conn: &mut Connection) -> bool {
+        let fault = match fs::metadata(&self.path) {
+            Ok(found) if FileId::of(&found) == self.file => return true,
+            Ok(found) if found.len() > 0 => WriteFault::Replaced,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => WriteFault::Failed(error.to_string()),
+            // An empty file is left behind if writing it again failed.
+            Ok(_) | Err(_) => match self.restore(conn) {
+                Ok(()) => {
+                    let path = self.path.display();
+                    tracing::warn!(%path, "the memory was deleted while it was in use; it was written again");
+                    return true;
+                }
+                Err(Error::Replaced { .. }) => WriteFault::Replaced,
+                Err(error) => WriteFault::Deleted(error.to_string()),
+            },
+        };
+        *self.failed.lock() = Some(fault);
+        false
+    }
 
     fn complete(&mut self, _: &Connection) -> rusqlite::Result<()> {
         Ok(())
@@ -108,7 +209,7 @@ impl GroupHooks for MemoryHooks {
 
     /// The target waits and reports it.
     fn failed(&mut self, error: &rusqlite::Error) {
-        *self.0.lock() = Some(error.to_string());
+        *self.failed.lock() = Some(WriteFault::Failed(error.to_string()));
     }
 }
 

@@ -8,8 +8,10 @@
 //! | before a deletion is sent | has the deletion that is on its way |
 //! | after its acknowledgement | is gone |
 //!
-//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id. What
-//! had no clear answer stays on its way until the registry acknowledges something.
+//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id and
+//! the same content. What had no clear answer stays on its way until the registry acknowledges something.
+//!
+//! A file that is deleted while it is used is written again. One that was replaced is left as it is, and the target waits.
 //!
 //! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows them
 //! as if it had read a list.
@@ -22,7 +24,10 @@ use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 
-use crate::model::{digest::Fingerprint, ids::Version, uid::Uid};
+use crate::{
+    model::{digest::Fingerprint, ids::Version, uid::Uid},
+    reconcile::deletion::Removal,
+};
 
 /// Why a memory cannot be used. The target waits, and tries it again.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +40,8 @@ pub enum Error {
     Read { path: PathBuf, source: std::io::Error },
     /// Another process holds its lock.
     #[error(
-        "another process uses the memory {path}; waiting until it ends or its leadership does. Give each target of each \
-         installation a path of its own"
+        "another process uses the memory {path}; it is free when that process ends or stops leading. Give each target of \
+         each installation a path of its own"
     )]
     InUse { path: PathBuf },
     #[error("the file {path} was not written as a memory; give `memory` another path")]
@@ -59,6 +64,18 @@ pub enum Error {
          and records whose pods are gone stay"
     )]
     Damaged { path: PathBuf, what: String },
+    /// There is no file.
+    #[error("there is no memory {path} here; run this command where the volume of the controller is mounted")]
+    Missing { path: PathBuf },
+    /// It was deleted or moved away, and writing it again failed.
+    #[error("the memory {path} was deleted while this process uses it, and cannot be written again: {cause}")]
+    Deleted { path: PathBuf, cause: String },
+    /// Another file is in its place.
+    #[error(
+        "another file is in the place of the memory {path}, which this process uses; remove that file, and the memory is \
+         written there again, or restart this process to use that file"
+    )]
+    Replaced { path: PathBuf },
     /// The disk is full or broken. Nothing of this write is in the file.
     #[error("cannot write the memory {path}: {cause}; free space on its disk, or repair the disk")]
     Write { path: PathBuf, cause: String },
@@ -100,12 +117,19 @@ pub struct StoredRow {
 /// A change that may be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredAttempt {
-    /// None for a deletion.
-    pub fingerprint: Option<Fingerprint>,
+    pub content: ChangeContent,
     /// Of the first attempt.
     pub version: Version,
     /// When the first attempt began, in milliseconds since 1970.
     pub began: i64,
+}
+
+/// What a change makes of a record. The id of a change names one content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeContent {
+    Put(Fingerprint),
+    /// Why it is removed. None if an earlier release noted the deletion.
+    Delete(Option<Removal>),
 }
 
 /// What became of a round.

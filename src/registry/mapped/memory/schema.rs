@@ -11,38 +11,73 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 
-use super::{Error, MemoryOwner};
+use super::{Error, MemoryOwner, StoredRow, rows};
+use crate::{connect::explain::one_line, model::uid::Uid};
 
 /// Step `i` migrates from schema version `i` to `i + 1`. Never change a released step; add one.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 /// Marks a file as a memory: "pRem".
 const APPLICATION_ID: i32 = 0x7052_656D;
 /// Where SQLite keeps that number, and what its files begin with.
 const APPLICATION_ID_AT: usize = 68;
 const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Characters of what SQLite finds in a damaged file.
+const FOUND_MAX: usize = 300;
 /// How long to wait for the lock of a process that is about to end.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Opens the file for this process alone. Returns also the last term that used it.
-pub(super) fn open(path: &Path, owner: &MemoryOwner, term: u64) -> Result<(Connection, Option<u64>), Error> {
+/// Opens the file for this process alone. Returns also the last term that used it. None if the file is new: then `fill`
+/// writes its first rows.
+pub(super) fn open(
+    path: &Path,
+    owner: &MemoryOwner,
+    term: u64,
+    fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<(Connection, Option<u64>), Error> {
+    let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let explain = |error| explain(path, error);
+    let last_term = {
+        let tx = begin(&mut conn, path)?;
+        let last_term = check_owner(&tx, path, owner, term)?;
+        if last_term.is_none() {
+            fill(&tx).map_err(explain)?;
+        }
+        tx.commit().map_err(explain)?;
+        last_term
+    };
+    Ok((conn, last_term))
+}
+
+/// Reads all rows of a file that no process uses, and changes nothing.
+pub(super) fn read(path: &Path, owner: &MemoryOwner) -> Result<Vec<(Uid, StoredRow)>, Error> {
+    if let Ok(false) = path.try_exists() {
+        return Err(Error::Missing { path: path.to_owned() });
+    }
+    let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // It is rolled back.
+    let tx = begin(&mut conn, path)?;
+    check_owner(&tx, path, owner, 0)?;
+    rows::all(&tx).map_err(|error| explain(path, error))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     check_header(path)?;
     let explain = |error| explain(path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(explain)?;
     conn.busy_timeout(BUSY).map_err(explain)?;
     conn.pragma_update(None, "locking_mode", "exclusive").map_err(explain)?;
     // The journal is emptied and synchronized at each commit, so that a commit that was reported is not undone.
     conn.pragma_update_and_check(None, "journal_mode", "truncate", |_| Ok(())).map_err(explain)?;
     conn.pragma_update(None, "synchronous", "full").map_err(explain)?;
-    let last_term = {
-        let tx = conn.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(explain)?;
-        migrate(&tx, path)?;
-        check_pages(&tx, path)?;
-        let last_term = check_owner(&tx, path, owner, term)?;
-        tx.commit().map_err(explain)?;
-        last_term
-    };
-    Ok((conn, last_term))
+    Ok(conn)
+}
+
+/// Begins a transaction for this process alone, in which the file has the schema of this release.
+fn begin<'c>(conn: &'c mut Connection, path: &Path) -> Result<Transaction<'c>, Error> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(|error| explain(path, error))?;
+    migrate(&tx, path)?;
+    check_pages(&tx, path)?;
+    Ok(tx)
 }
 
 /// A file of another program is not even opened as a database, which might change it.
@@ -80,7 +115,9 @@ fn migrate(tx: &Transaction<'_>, path: &Path) -> Result<(), Error> {
 fn check_pages(tx: &Transaction<'_>, path: &Path) -> Result<(), Error> {
     let found: String =
         tx.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| explain(path, error))?;
-    if found == "ok" { Ok(()) } else { Err(Error::Damaged { path: path.to_owned(), what: found }) }
+    // It has several lines.
+    let what = || one_line(&found, FOUND_MAX);
+    if found == "ok" { Ok(()) } else { Err(Error::Damaged { path: path.to_owned(), what: what() }) }
 }
 
 /// Notes whom a new file is for, and compares that of another one.
@@ -114,7 +151,7 @@ pub(super) fn explain(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::InUse { path },
         // Without a code: a value of another type. Unknown: a table or a column that is missing.
         None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
-            Error::Damaged { path, what: error.to_string() }
+            Error::Damaged { path, what: one_line(&error.to_string(), FOUND_MAX) }
         }
         Some(ErrorCode::NotADatabase) => Error::NotOurs { path },
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => {

@@ -13,14 +13,17 @@ use crate::{
         Registry as _,
         mapped::{
             TargetClient,
-            memory::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, StoredRow, file::MemoryFile},
+            memory::{
+                ChangeContent, Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, StoredRow,
+                file::MemoryFile,
+            },
         },
     },
 };
 
-const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+pub(super) const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
 /// A registry that cannot be read.
-const HOOK: &str = r#"
+pub(super) const HOOK: &str = r#"
 body: {title: "{{ pod.name }}"}
 put: {path: "systems/{{ id }}", headers: {X-Change: "{{ change.id }}", X-Time: "{{ change.time }}"}}
 delete: {path: "systems/{{ id }}", headers: {X-Change: "{{ change.id }}"}}
@@ -34,19 +37,19 @@ fn owner() -> MemoryOwner {
     MemoryOwner { target, cluster, mark, url }
 }
 
-fn file(path: &Path) -> MemoryFile {
+pub(super) fn file(path: &Path) -> MemoryFile {
     MemoryFile::new(path.to_owned(), owner())
 }
 
 /// A client with a memory, in a term.
-async fn client(fake: &Fake, members: &str, path: &Path, term: u64) -> TargetClient {
+pub(super) async fn client(fake: &Fake, members: &str, path: &Path, term: u64) -> TargetClient {
     let client = fake.client(members).with_memory(Box::new(file(path)));
     client.prepare(term).await.unwrap();
     client
 }
 
 /// The inventory: the last digits of the ids, and whether the content is known.
-async fn remembered(client: &TargetClient) -> Vec<(String, bool)> {
+pub(super) async fn remembered(client: &TargetClient) -> Vec<(String, bool)> {
     let items = inventory(client).await.unwrap().into_iter();
     let mut shown: Vec<_> =
         items.map(|item| (item.uid.to_string()[34..].to_owned(), item.fingerprint != Fingerprint::default())).collect();
@@ -54,12 +57,12 @@ async fn remembered(client: &TargetClient) -> Vec<(String, bool)> {
     shown
 }
 
-fn known(ids: &[&str]) -> Vec<(String, bool)> {
+pub(super) fn known(ids: &[&str]) -> Vec<(String, bool)> {
     ids.iter().map(|id| ((*id).to_owned(), true)).collect()
 }
 
 /// The header of the last request.
-fn header(fake: &Fake, name: &str) -> String {
+pub(super) fn header(fake: &Fake, name: &str) -> String {
     fake.contents().headers.last().unwrap()[name].to_str().unwrap().to_owned()
 }
 
@@ -249,8 +252,9 @@ async fn rows_are_written_around_each_request() {
         client.write(1, several, true).await.unwrap();
         assert_eq!(delete_pod(&client, 1).await, DONE);
         let seen = std::mem::take(&mut *notes.seen.lock());
+        let is_put = |content| matches!(content, ChangeContent::Put(_));
         let shown = |row: &Option<StoredRow>| {
-            row.as_ref().map(|row| (row.held.is_some(), row.attempt.map(|attempt| attempt.fingerprint.is_some())))
+            row.as_ref().map(|row| (row.held.is_some(), row.attempt.map(|attempt| is_put(attempt.content))))
         };
         let shown: Vec<_> = seen.iter().map(|(sent, rows)| (*sent, rows.len(), shown(&rows[0].1))).collect();
         let expected = [
@@ -308,14 +312,15 @@ async fn unusable_file_is_refused_unchanged() {
         (b"targets: []\n".to_vec(), "was not written as a memory"),
         (torn, "is damaged"),
         (good[..20_000].to_vec(), "is damaged"),
-        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 2"),
-        (sql("PRAGMA user_version = 2; UPDATE records SET held = x'00'"), "is damaged"),
+        (sql("PRAGMA user_version = 9"), "has version 9, and this release knows 3"),
+        (sql("PRAGMA user_version = 3; UPDATE records SET held = x'00'"), "is damaged"),
         (sql("PRAGMA application_id = 7"), "was not written as a memory"),
     ];
     for (bytes, what) in cases {
         std::fs::write(&path, &bytes).unwrap();
         let error = file(&path).open(1 << 20).await.unwrap_err().to_string();
         assert!(error.contains(what) && error.contains("m.db"), "{what}: {error}");
+        assert!(!error.contains('\n'), "it is one line of a log: {error:?}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "{what}");
     }
     std::fs::write(&path, good).unwrap();
@@ -335,9 +340,10 @@ async fn memory_of_an_earlier_release_is_read() {
     drop(store);
     let conn = rusqlite::Connection::open(&path).unwrap();
     // As the first version had it.
-    let before =
-        "ALTER TABLE records DROP COLUMN kind; ALTER TABLE records DROP COLUMN parent; PRAGMA user_version = 1";
-    conn.execute_batch(before).unwrap();
+    for column in ["kind", "parent", "removal"] {
+        conn.execute_batch(&format!("ALTER TABLE records DROP COLUMN {column}")).unwrap();
+    }
+    conn.execute_batch("PRAGMA user_version = 1").unwrap();
     drop(conn);
     assert_eq!(file(&path).open(2 << 20).await.unwrap().rows, [(Uid::from("key"), row)]);
 }

@@ -2,11 +2,14 @@
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, MARK, REST, cause, inventory, owner, pod, put, uid, write_pod};
+use super::fake::{ASSIGNED, Fake, MARK, REST, cause, delete, delete_pod, inventory, owner, pod, put, uid, write_pod};
 use crate::{
-    model::ids::RecordOwner,
+    model::{ids::RecordOwner, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
-    registry::{Registry as _, mapped::TargetClient},
+    registry::{
+        Registry as _,
+        mapped::{TargetClient, adoption::Occupant, deletion_log::DeletionLog},
+    },
 };
 
 const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
@@ -148,4 +151,80 @@ async fn known_one_of_two_records_counts() {
     assert_eq!(inventory(&client).await.unwrap().len(), 1);
     assert_eq!(write_pod(&client, 1, "web-3").await, DONE);
     assert_eq!(fake.requests().last().unwrap(), "PATCH systems/0");
+}
+
+#[tokio::test]
+async fn purge_reads_each_record_before_its_deletion() {
+    const DELETES: &str = r#"
+batch: [{path: bulk, body: {operations: "{{ operations }}"}, delete: [{op: delete, id: "{{ id }}"}], max: {records: 10}, atomic: true}]
+"#;
+    for members in [REST.to_owned(), format!("{REST}{DELETES}")] {
+        let (fake, log) = (Fake::start().await, DeletionLog::default());
+        for n in 1..=3 {
+            fake.contents().records.insert(uid(n), json!({"id": uid(n), "owner": MARK}));
+        }
+        let client = fake.client(&members).with_deletion_log(&log);
+        assert_eq!(inventory(&client).await.unwrap().len(), 3);
+        // Another owner takes it since.
+        let theirs = json!({"id": uid(1), "owner": "another"});
+        fake.contents().records.insert(uid(1), theirs.clone());
+        let deletions = (1..=2).map(|n| delete(&client, &Uid::from(uid(n)))).collect();
+        assert_eq!(client.write(1, deletions, true).await.unwrap(), [Verdict::Done, Verdict::Done]);
+        assert_eq!(delete_pod(&client, 3).await, DONE);
+        assert_eq!(fake.contents().records, [(uid(1), theirs)].into());
+        let deleted = [1, 2, 3].map(|n| log.has(&Uid::from(uid(n))));
+        assert_eq!((deleted, log.count()), ([false, true, true], 2), "{members}");
+        let reads = fake.requests().into_iter().filter(|request| request.starts_with("GET systems/")).count();
+        assert_eq!(reads, 3, "one lookup per record");
+    }
+}
+
+#[tokio::test]
+async fn only_usable_records_of_others_are_adoptable() {
+    const ADOPT: &str = r#"adopt: {path: systems, query: {title: "{{ body.title }}"}, at: /results/0}"#;
+    const GONE: &str = r#", gone: "{{ item.state | default('') == 'retired' }}"}"#;
+    let (fake, pod) = (Fake::start().await, pod(1, "web"));
+    let by_id = fake.reader(&REST.replace("/digest}", &format!("/digest{GONE}")));
+    let by_title = fake.reader(&format!("{ASSIGNED}{ADOPT}"));
+    let found = async |reader: &crate::registry::mapped::reader::TargetReader, record: serde_json::Value| {
+        fake.contents().records = [(uid(1), record)].into();
+        let content = pod.content.as_ref().unwrap();
+        let records = reader.target().records(&content.record, reader.term(), &|_, _| None).unwrap().unwrap();
+        let rendered = crate::registry::mapped::kinds::rendered(records).remove(0);
+        match reader.occupant(&rendered).await.unwrap() {
+            Occupant::Nothing => "nothing".to_owned(),
+            Occupant::Ours(_) => "ours".to_owned(),
+            Occupant::Foreign(record) => format!("of {}", record.mark.unwrap_or_default()),
+            Occupant::Unusable(why) => why,
+        }
+    };
+    let theirs = json!({"id": uid(1), "owner": "tool", "title": "web"});
+    assert_eq!(found(&by_id, theirs.clone()).await, "of tool");
+    assert_eq!(found(&by_title, theirs).await, "of tool");
+    let retired = json!({"id": uid(1), "owner": MARK, "state": "retired"});
+    assert_eq!(found(&by_id, retired).await, "nothing", "it counts as deleted");
+    // A registry that ignores what is asked for.
+    let other = json!({"id": uid(2), "owner": "tool", "title": "web"});
+    assert!(found(&by_id, other).await.contains("the record of another id"));
+    // That of the pod before, which had the same name.
+    let before = json!({"id": 7, "uid": uid(2), "owner": MARK, "title": "web"});
+    assert_eq!(found(&by_title, before).await, "nothing");
+    let large: serde_json::Value = serde_json::from_str("123456789012345678901").unwrap();
+    let rounded = json!({"id": large, "owner": "tool", "title": "web"});
+    assert!(found(&by_title, rounded).await.contains("more digits than can be kept"));
+}
+
+#[tokio::test]
+async fn adopted_record_is_ours_by_its_id() {
+    // `adopt` does not find it any more.
+    let adopt = r#"adopt: {path: systems, query: {owner: tool}, at: /results/0}"#;
+    let (fake, pod) = (Fake::start().await, pod(1, "web"));
+    let reader = fake.reader(&format!("{ASSIGNED}{adopt}"));
+    let content = pod.content.as_ref().unwrap();
+    let records = reader.target().records(&content.record, reader.term(), &|_, _| None).unwrap().unwrap();
+    let record = crate::registry::mapped::kinds::rendered(records).remove(0);
+    fake.contents().records.insert("7".to_owned(), json!({"id": 7, "owner": "tool"}));
+    assert!(!reader.is_ours(&record, Some(&json!(7))).await.unwrap());
+    fake.contents().records.insert("7".to_owned(), json!({"id": 7, "uid": uid(1), "owner": MARK}));
+    assert!(reader.is_ours(&record, Some(&json!(7))).await.unwrap());
 }
