@@ -1,6 +1,7 @@
 //! One request and its answer, and what an answer is expected to be.
 
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Characters of a body in a report.
 const SHOWN: usize = 300;
@@ -36,6 +37,14 @@ pub type Expectation = Result<(), String>;
 /// Succeeds if the condition holds.
 pub(super) fn expect(condition: bool, otherwise: impl FnOnce() -> String) -> Expectation {
     if condition { Ok(()) } else { Err(otherwise()) }
+}
+
+/// A value as JSON, or `nothing`.
+pub(super) fn as_json(value: &impl Serialize) -> String {
+    match json!(value) {
+        Value::Null => "nothing".to_owned(),
+        value => value.to_string(),
+    }
 }
 
 /// The first characters of a text, in one line.
@@ -129,8 +138,6 @@ fn any_of(statuses: &[u16]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn probe(status: u16, json: Value) -> Probe {
@@ -154,6 +161,13 @@ mod tests {
         assert_eq!(created.has("/version/seq", &json!(1)), Ok(()));
         let missing = created.has("/version/epoch", &json!(1));
         assert_eq!(missing, Err("expected `version.epoch` 1, and it is missing".to_owned()));
+    }
+
+    #[test]
+    fn values_are_shown_as_json() {
+        assert_eq!(as_json(&None::<u64>), "nothing");
+        assert_eq!(as_json(&Some(0)), "0");
+        assert_eq!(as_json(&[("put", json!("kept"))]), r#"[["put","kept"]]"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     conformance::{
         http::Credentials,
-        probe::{Expectation, Probe, expect},
+        probe::{Expectation, Probe, as_json, expect},
         rules::access as rules,
         suite::{Claims, Halt, Suite},
     },
@@ -171,7 +171,7 @@ fn problems(suite: &mut Suite) {
         let Ok(answer) = &probe.answer else { continue };
         let media_type = answer.media_type.split(';').next().unwrap_or_default().trim();
         let is_problem = media_type.eq_ignore_ascii_case("application/problem+json");
-        let outcome = expect(is_problem, || format!("expected application/problem+json, got {media_type:?}"));
+        let outcome = expect(is_problem, || format!("expected application/problem+json, got {}", as_json(&media_type)));
         suite.judge(&rules::PROBLEM_MEDIA_TYPE, &probe, outcome);
         let prefix = "urn:pod-registrar:problem:";
         let has_type = probe.text("/type").is_some_and(|found| found.starts_with(prefix));

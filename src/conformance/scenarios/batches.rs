@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{batch_limits, vectors::remove_if_stored};
 use crate::{
     conformance::{
-        probe::{Expectation, Probe, expect},
+        probe::{Expectation, Probe, as_json, expect},
         rule::ProtocolRule,
         rules::batches as rules,
         suite::{Halt, Suite},
@@ -114,12 +114,12 @@ pub(super) fn deletion(id: &str, (epoch, seq): (u64, u64)) -> Value {
 /// Expects one result per operation, with these ids in this order.
 fn ids_are(probe: &Probe, ids: &[&str]) -> Expectation {
     let found: Vec<&str> = probe.list("/results").iter().filter_map(|result| result["id"].as_str()).collect();
-    expect(found == ids, || format!("expected results for {ids:?}, got {found:?}"))
+    expect(found == ids, || format!("expected results for {}, got {}", as_json(&ids), as_json(&found)))
 }
 
 pub(super) fn statuses_are(probe: &Probe, statuses: &[u64]) -> Expectation {
     let found: Vec<u64> = probe.list("/results").iter().filter_map(|result| result["status"].as_u64()).collect();
-    expect(found == statuses, || format!("expected the statuses {statuses:?}, got {found:?}"))
+    expect(found == statuses, || format!("expected the statuses {}, got {}", as_json(&statuses), as_json(&found)))
 }
 
 /// Expects a problem of this name in the result of one operation.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     conformance::{
-        probe::{Probe, expect},
+        probe::{Probe, as_json, expect},
         rules::buckets as rules,
         suite::{Halt, PagesRead, Suite},
     },
@@ -89,7 +89,7 @@ fn judge(suite: &mut Suite, probe: &Probe, buckets: Buckets, reading: &PagesRead
     suite.judge(&rules::BUCKETS_DIGEST, probe, outcome);
     let (sum, count) = (found.iter().map(of).sum::<u64>(), probe.number("/count"));
     let is_consistent = count == Some(sum) && probe.number("/asOf").is_some();
-    let outcome = expect(is_consistent, || format!("expected `asOf`, and `count` {sum}, got {count:?}"));
+    let outcome = expect(is_consistent, || format!("expected `asOf`, and `count` {sum}, got {}", as_json(&count)));
     suite.judge(&rules::BUCKETS_CONSISTENT, probe, outcome);
 }
 
@@ -101,8 +101,10 @@ async fn one_bucket(suite: &mut Suite, all: &PagesRead) -> Result<(), Halt> {
     if let Some(last) = reading.pages.last() {
         let count = last.number("/count");
         let is_counted = [expected.len(), ids.len()].iter().any(|number| count == Some(*number as u64));
-        let outcome = expect(found == expected, || format!("expected {expected:?}, got {found:?}"))
-            .and_then(|()| expect(is_counted, || format!("expected `count` {}, got {count:?}", expected.len())));
+        let outcome = expect(found == expected, || format!("expected {}, got {}", as_json(&expected), as_json(&found)))
+            .and_then(|()| {
+                expect(is_counted, || format!("expected `count` {}, got {}", expected.len(), as_json(&count)))
+            });
         suite.judge(&rules::INVENTORY_OF_BUCKET, last, outcome);
     }
     for query in ["buckets=2&bucket=0", "buckets=256&bucket=256", "buckets=1&bucket=1", "bucket=conformance"] {

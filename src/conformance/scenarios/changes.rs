@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::writes::LONG_REASON;
 use crate::{
     conformance::{
-        probe::{Probe, expect},
+        probe::{Probe, as_json, expect},
         rules::changes as rules,
         suite::{Halt, Suite},
     },
@@ -138,16 +138,17 @@ fn judge(suite: &mut Suite, changes: &ChangesRead, last: u64, epoch: u64) {
             && item["seq"].is_u64()
     });
     let outcome = expect(has_all && is_named, || {
-        format!("expected put, put and delete of {ID} with the members of the example, got {found:?}")
+        format!("expected put, put and delete of {ID} with the members of the example, got {}", as_json(&found))
     });
     suite.judge(&rules::CHANGES_LISTED, page, outcome);
     suite.judge_time(page, "/items/0/at");
-    let outcome = expect(found.len() <= expected.len(), || format!("expected three changes, got {found:?}"));
+    let outcome = expect(found.len() <= expected.len(), || format!("expected three changes, got {}", as_json(&found)));
     suite.judge(&rules::CHANGES_ONLY_REAL, page, outcome);
     let numbers: Vec<u64> = items.iter().filter_map(|item| item["n"].as_u64()).collect();
     let is_growing = numbers.iter().all(|n| *n > last) && numbers.is_sorted_by(|a, b| a < b);
-    let outcome =
-        expect(is_growing && numbers.len() == items.len(), || format!("expected growing numbers, got {numbers:?}"));
+    let outcome = expect(is_growing && numbers.len() == items.len(), || {
+        format!("expected growing numbers, got {}", as_json(&numbers))
+    });
     suite.judge(&rules::CHANGES_ORDER, page, outcome);
     let deletion = items.iter().find(|item| item["op"] == "delete").cloned().unwrap_or_default();
     let has_reason = deletion["reason"] == LONG_REASON && deletion["observed"] == "watch";
@@ -185,7 +186,8 @@ async fn others(suite: &mut Suite, changes: &ChangesRead, last: u64) -> Result<(
     let outcome = expect(count == 0, || format!("expected no change of a cluster without records, got {count}"));
     suite.judge(&rules::CHANGES_FILTER, &other, outcome);
     let (next, newest) = (other.number("/next"), changes.newest());
-    let outcome = expect(count > 0 || next >= Some(newest), || format!("expected `next` from {newest}, got {next:?}"));
+    let outcome =
+        expect(count > 0 || next >= Some(newest), || format!("expected `next` from {newest}, got {}", as_json(&next)));
     suite.judge(&rules::CHANGES_LAST, &other, outcome);
     let first = suite.get(format!("v1/changes?limit=5000&since={last}")).await?;
     suite.judge(&rules::CHANGES_OF_ALL, &first, first.is(&[200]));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     conformance::{
-        probe::expect,
+        probe::{as_json, expect},
         rule::ProtocolRule,
         rules::inventory as rules,
         sample,
@@ -59,14 +59,16 @@ fn judge_reading(suite: &mut Suite, reading: &PagesRead) {
     let ids = reading.ids();
     let expected = IDS.iter().chain(&EARLY[1..]);
     let missing: Vec<&&str> = expected.filter(|id| !ids.contains(id)).collect();
-    let outcome = expect(missing.is_empty(), || format!("expected {missing:?} on one of the pages"));
+    let outcome = expect(missing.is_empty(), || format!("expected {} on one of the pages", as_json(&missing)));
     suite.judge(&rules::INVENTORY_COMPLETE, last, outcome);
     let twice: Vec<&&str> = ids.iter().filter(|id| ids.iter().filter(|other| other == id).count() > 1).collect();
-    let outcome = expect(twice.is_empty(), || format!("expected each record once, got {:?} again", twice.first()));
+    let outcome =
+        expect(twice.is_empty(), || format!("expected each record once, got {} again", as_json(&twice.first())));
     suite.judge(&rules::INVENTORY_ONCE, last, outcome);
     let outcome = expect(reading.is_finished, || "expected other pages with another `next`".to_owned());
     suite.judge(&rules::INVENTORY_ONCE, last, outcome);
-    let outcome = expect(ids.is_sorted(), || format!("expected ids in the order of their bytes, got {ids:?}"));
+    let outcome =
+        expect(ids.is_sorted(), || format!("expected ids in the order of their bytes, got {}", as_json(&ids)));
     suite.judge(&rules::INVENTORY_ORDER, last, outcome);
     let mut as_of = 0;
     for page in &reading.pages {
@@ -83,8 +85,9 @@ fn judge_reading(suite: &mut Suite, reading: &PagesRead) {
         let outcome = expect(is_filled, || "expected items on a page that is not the last one".to_owned());
         suite.judge(&rules::INVENTORY_PAGES_FILLED, page, outcome);
         let found = page.number("/asOf");
-        let outcome =
-            expect(found.is_some_and(|n| n >= as_of), || format!("expected `asOf` from {as_of}, got {found:?}"));
+        let outcome = expect(found.is_some_and(|n| n >= as_of), || {
+            format!("expected `asOf` from {as_of}, got {}", as_json(&found))
+        });
         suite.judge(&rules::INVENTORY_AS_OF, page, outcome);
         as_of = found.unwrap_or(as_of);
     }
@@ -95,7 +98,7 @@ async fn quiet(suite: &mut Suite, known: &BTreeMap<&str, Value>) -> Result<(), H
     let reading = suite.read(OWNER, "limit=3&view=digest").await?;
     for page in &reading.pages {
         let (count, found) = (reading.items.len() as u64, page.number("/count"));
-        let outcome = expect(found == Some(count), || format!("expected `count` {count}, got {found:?}"));
+        let outcome = expect(found == Some(count), || format!("expected `count` {count}, got {}", as_json(&found)));
         suite.judge(&rules::INVENTORY_COUNT, page, outcome);
     }
     let Some(last) = reading.pages.last() else { return Ok(()) };
@@ -142,11 +145,14 @@ async fn full(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let members = record.as_object().into_iter().flatten();
     let missing: Vec<&String> =
         members.filter(|(name, value)| found.get(name.as_str()) != Some(*value)).map(|(name, _)| name).collect();
-    let outcome = expect(missing.is_empty(), || format!("expected the record of {ID} with its members {missing:?}"));
+    let outcome =
+        expect(missing.is_empty(), || format!("expected the record of {ID} with its members {}", as_json(&missing)));
     suite.judge(&rules::INVENTORY_FULL, last, outcome);
     let wrong = reading.items.iter().find(|found| found["digest"] != json!(sample::digest(found)));
-    let id = wrong.map(|found| found["pod"]["uid"].clone()).unwrap_or_default();
-    let outcome = expect(wrong.is_none(), || format!("expected the digest of the content of {id}"));
+    let outcome = wrong.map_or(Ok(()), |found| {
+        let (id, computed) = (as_json(&found["pod"]["uid"]), as_json(&sample::digest(found)));
+        Err(format!("expected {computed} as the digest of the content of {id}, got {}", as_json(&found["digest"])))
+    });
     suite.judge(&rules::INVENTORY_FULL, last, outcome);
     Ok(())
 }
@@ -185,7 +191,7 @@ async fn filter(suite: &mut Suite, rule: &'static ProtocolRule, query: &str, id:
         suite.skip(rule, &why);
         return Ok(());
     }
-    let outcome = expect(ids == [id], || format!("expected {id} alone, got {ids:?}"));
+    let outcome = expect(ids == [id], || format!("expected {id} alone, got {}", as_json(&ids)));
     suite.judge(rule, last, outcome.and_then(|()| last.has("/count", &json!(1))));
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{access::LONG_ID, stale};
 use crate::{
     conformance::{
-        probe::{Expectation, Probe, expect},
+        probe::{Expectation, Probe, as_json, expect},
         rules::sessions as rules,
         suite::{Halt, OTHER_OWNER, Suite},
     },
@@ -66,7 +66,7 @@ async fn first(suite: &mut Suite) -> Result<u64, Halt> {
     suite.need("opening a session", &opened, &[200, 201])?;
     let ttl = opened.number("/ttlSeconds");
     let granted = ttl.is_some_and(|ttl| (1..=90).contains(&ttl));
-    suite.judge(&rules::TTL_GRANTED, &opened, expect(granted, || format!("expected 1 to 90, got {ttl:?}")));
+    suite.judge(&rules::TTL_GRANTED, &opened, expect(granted, || format!("expected 1 to 90, got {}", as_json(&ttl))));
     let previous = opened.json().get("previous").is_none();
     let outcome = expect(previous, || "the first session of a writer has no `previous`".to_owned());
     suite.judge(&rules::PREVIOUS, &opened, outcome);
@@ -122,7 +122,8 @@ async fn second(suite: &mut Suite, first: u64) -> Result<u64, Halt> {
     let reading = suite.read(OWNER, "limit=100").await?;
     let found = reading.item("kept").and_then(|item| item.pointer("/version/epoch")).and_then(Value::as_u64);
     if let Some(page) = reading.pages.last() {
-        let outcome = expect(found == Some(first), || format!("expected the record with epoch {first}, got {found:?}"));
+        let outcome =
+            expect(found == Some(first), || format!("expected the record with epoch {first}, got {}", as_json(&found)));
         suite.judge(&rules::RECORDS_KEEP_EPOCH, page, outcome);
     }
     // This session has neither: both are those of the first one, if the registry showed them.
@@ -184,7 +185,9 @@ async fn heartbeats(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     tokio::time::sleep(BETWEEN_HEARTBEATS).await;
     let after = suite.heartbeat(OWNER, &beat(epoch)).await?;
     let (was, is) = (before.text("/expiresAt"), after.text("/expiresAt"));
-    let outcome = expect(is.is_some() && was != is, || format!("expected another time than {was:?}, got {is:?}"));
+    let outcome = expect(is.is_some() && was != is, || {
+        format!("expected another time than {}, got {}", as_json(&was), as_json(&is))
+    });
     suite.judge(&rules::EXPIRES_AT_CHANGES, &after, outcome);
     let (probe, entry) = suite.shown(OWNER).await?;
     match entry.get("synced") {
@@ -206,7 +209,8 @@ async fn times_to_live(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let short = suite.heartbeat(OWNER, &json!({"epoch": epoch, "instance": SUCCESSOR, "ttlSeconds": 1})).await?;
     let (late, early) = (long.text("/expiresAt"), short.text("/expiresAt"));
     let is_earlier = matches!((late, early), (Some(late), Some(early)) if early < late);
-    let outcome = expect(is_earlier, || format!("expected `expiresAt` before {late:?}, got {early:?}"));
+    let outcome =
+        expect(is_earlier, || format!("expected `expiresAt` before {}, got {}", as_json(&late), as_json(&early)));
     suite.judge(&rules::HEARTBEAT_TTL, &short, outcome);
     let probe = suite.heartbeat(OWNER, &json!({"epoch": epoch, "instance": SUCCESSOR, "ttlSeconds": 0})).await?;
     suite.judge(&rules::TTL_BELOW_ONE, &probe, probe.refuses(422, "schema"));
@@ -271,7 +275,7 @@ async fn min_epoch(suite: &mut Suite, second: u64) -> Result<u64, Halt> {
     suite.judge(&rules::TTL_BELOW_ONE, &probe, probe.refuses(422, "schema"));
     let probe = suite.open(OWNER, &json!({"instance": SUCCESSOR, "ttlSeconds": LONGEST_TTL})).await?;
     let ttl = probe.number("/ttlSeconds");
-    let granted = expect(ttl.is_some_and(|ttl| (1..=LONGEST_TTL).contains(&ttl)), || format!("got {ttl:?}"));
+    let granted = expect(ttl.is_some_and(|ttl| (1..=LONGEST_TTL).contains(&ttl)), || format!("got {}", as_json(&ttl)));
     suite.judge(&rules::TTL_REDUCED, &probe, probe.is(&[201]).and(granted));
     suite.session(OWNER).await
 }
@@ -341,7 +345,7 @@ async fn owners(suite: &mut Suite) -> Result<(), Halt> {
     list(suite).await?;
     let reading = suite.read(OTHER_OWNER, "limit=100").await?;
     let (ids, page) = (reading.ids(), reading.pages.last());
-    let outcome = expect(ids == ["shared"], || format!("expected the one record of this owner, got {ids:?}"));
+    let outcome = expect(ids == ["shared"], || format!("expected the one record of this owner, got {}", as_json(&ids)));
     page.into_iter().for_each(|page| suite.judge(&rules::OWNERS_APART_RECORDS, page, outcome.clone()));
     suite.delete(OTHER_OWNER, "shared", (other, seq + 3)).await?;
     let probe = suite.find(OWNER, "shared").await?;
@@ -349,7 +353,7 @@ async fn owners(suite: &mut Suite) -> Result<(), Halt> {
     let probe = suite.get(suite.at(OTHER_OWNER, "", "")).await?;
     let names: Vec<&str> = probe.list("/owners").iter().filter_map(|entry| entry["owner"].as_str()).collect();
     let both = [OWNER, OTHER_OWNER].iter().all(|owner| names.contains(owner));
-    let outcome = expect(both, || format!("expected both owners, got {names:?}"));
+    let outcome = expect(both, || format!("expected both owners, got {}", as_json(&names)));
     suite.judge(&rules::CLUSTER_SHOWS_OWNERS, &probe, outcome);
     Ok(())
 }
