@@ -57,13 +57,13 @@
 //! | [`clock`] | the monotonic clock | `model` |
 //! | [`connect`] | trusted certificates, and the causes of failed connections | nothing |
 //! | [`files`] | reading small files, and the token in one | nothing |
-//! | [`listen`] | listening sockets and a bounded HTTP server | nothing |
+//! | [`listen`] | listening sockets, a bounded HTTP server, and the headers of web pages | nothing |
 //! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
 //! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
 //! | [`conformance`] | the rules of protocol v1, the requests that show whether a registry follows them, and the report | `connect`, `files`, `model` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
-//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
+//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `listen`, `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | each command in a file or folder of its name, and files that commands share: tasks, signals, output | everything |
 //!

@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("conformance", &["connect", "files", "model"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
-    ("demo", &["model"]),
+    ("demo", &["listen", "model"]),
     ("cli", &["files", "model", "reconcile", "telemetry"]),
     ("fuzz", &["demo"]),
 ];
