@@ -5,7 +5,7 @@
 //! | the name of a command, such as `run` or `targets` | that command; a large one has a folder for its parts |
 //! | `signals`, `tasks`, `output`, `report` | shared: how a command stops, the tasks it runs, and its output |
 //! | `informers`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the owner of records, the registries of a command |
-//! | `target_settings`, `instance`, `status` | parts of `run`: its registries, its name, and the page `/status` |
+//! | `target_settings`, `instance` | parts of `run`: its registries and its name |
 //!
 //! Only this module sees all settings. It hands each part what that part needs.
 //!
@@ -43,7 +43,6 @@ mod registry_reader;
 mod report;
 mod run;
 mod signals;
-mod status;
 mod target_settings;
 mod targets;
 mod targets_file;

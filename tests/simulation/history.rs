@@ -261,6 +261,7 @@ impl Stage {
             checks,
             relist: relist_out,
             controller_status,
+            activity: watch::Sender::default(),
             metrics: metrics.target(TARGET),
             health: health.add_loop(),
         };

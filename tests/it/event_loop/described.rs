@@ -121,6 +121,7 @@ async fn register(client: TargetClient, pods: &[Pod], page: usize) -> Duration {
         checks,
         relist: watch::channel(0).0,
         controller_status,
+        activity: watch::Sender::default(),
         metrics: Metrics::new(health.clone()).target("default"),
         health: health.add_loop(),
     };
