@@ -3,7 +3,7 @@
 //! | file or folder | content |
 //! | --- | --- |
 //! | the name of a command, such as `run` or `targets` | that command; a large one has a folder for its parts |
-//! | `signals`, `tasks`, `output`, `report` | shared: how a command stops, the tasks it runs, and its output |
+//! | `signals`, `tasks`, `output`, `report`, `progress_line` | shared: how a command stops, the tasks it runs, and its output |
 //! | `admin_client` | shared: asks a running controller |
 //! | `informers`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the owner of records, the registries of a command |
 //! | `target_settings`, `instance` | parts of `run`: its registries and its name |
@@ -38,6 +38,7 @@ mod lease;
 mod output;
 mod owner;
 mod plan;
+mod progress_line;
 mod purge;
 mod question;
 mod registry;
