@@ -1,5 +1,7 @@
 //! The words of the status for people, for the page and for the terminal: what is wrong first, then what goes on.
 
+use std::time::Duration;
+
 use super::status::{ShownBacklog, ShownChange, ShownTarget, ShownWork, StatusDocument};
 
 /// A watch that is silent for longer makes the view of the cluster old. The controller has the same limit.
@@ -238,8 +240,8 @@ pub fn rest(seconds: Option<f64>) -> String {
 
 /// A time in its largest unit, rounded down.
 pub fn duration(seconds: f64) -> String {
-    // A float that is too large becomes the largest number, and NaN becomes 0.
-    match seconds as u64 {
+    // The larger one of 0 and NaN is 0.
+    match Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX).as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),
         seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),

@@ -4,6 +4,8 @@ use std::{process::Stdio, time::Duration};
 
 use tokio::process::Command;
 
+use crate::support::notice;
+
 /// Chromium is slow to start on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -19,7 +21,7 @@ pub(super) async fn is_missing() -> bool {
     let found = Command::new("chromium").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
     let is_missing = !found.is_ok_and(|status| status.success());
     if is_missing {
-        println!("skipped: chromium is not installed; .ci/run browser installs it");
+        notice("skipped, chromium is not installed; .ci/run browser installs it");
     }
     is_missing
 }
