@@ -185,7 +185,7 @@ pub struct ShownChange {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ShownWork {
-    /// `list`, `resync`, `fullReconcile` or `backlog`.
+    /// `list`, `resync`, `fullReconcile` or `writes`.
     pub what: String,
     pub done: u64,
     /// None if it is not known.

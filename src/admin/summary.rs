@@ -219,7 +219,7 @@ pub fn work(work: &ShownWork) -> (&'static str, String) {
         "list" => "Listing the pods",
         "resync" => "Reading the registry's records",
         "fullReconcile" => "Comparing all records",
-        "backlog" => "Writing records",
+        "writes" => "Writing records",
         _ => "Working",
     };
     let done = grouped(work.done);
@@ -368,7 +368,7 @@ mod tests {
                 work(&ShownWork { what: what.into(), done: 1_500, total, remaining_seconds, ..ShownWork::default() });
             format!("{}: {}", shown.0, shown.1)
         };
-        assert_eq!(of("backlog", Some(150_000), Some(130.0)), "Writing records: 1,500 of 150,000, about 2 min left");
+        assert_eq!(of("writes", Some(150_000), Some(130.0)), "Writing records: 1,500 of 150,000, about 2 min left");
         assert_eq!(of("list", None, None), "Listing the pods: 1,500 so far, time left unknown");
         assert_eq!(of("new", Some(2_000), None), "Working: 1,500 of 2,000, time left unknown");
     }

@@ -1,4 +1,4 @@
-//! What people see of a target besides its status: the last acknowledged changes, and the backlog that is being written.
+//! What people see of a target besides its status: the last acknowledged changes, and how far the writes are.
 //!
 //! The acknowledged keys are only kept at first. They get their names once per second, so that a change costs no lookup.
 
@@ -23,12 +23,12 @@ pub(super) struct ActivityReport {
     named: VecDeque<AcknowledgedChange>,
     /// The number of all acknowledged changes.
     finished: u64,
-    backlog: Drain,
+    writes: Drain,
 }
 
 impl ActivityReport {
     pub(super) fn new(sender: watch::Sender<Activity>) -> Self {
-        Self { sender, acknowledged: VecDeque::new(), named: VecDeque::new(), finished: 0, backlog: Drain::default() }
+        Self { sender, acknowledged: VecDeque::new(), named: VecDeque::new(), finished: 0, writes: Drain::default() }
     }
 
     pub(super) fn acknowledged(&mut self, key: Uid, kind: OperationKind, now: Moment) {
@@ -52,9 +52,9 @@ impl ActivityReport {
         self.named.truncate(CHANGES_SHOWN);
     }
 
-    /// How far the backlog is, with this number of records left in it.
-    pub(super) fn backlog_progress(&mut self, left: usize, now: Moment) -> Option<WorkProgress> {
-        self.backlog.progress(left, self.finished, now)
+    /// How far the writes are, with this number of changes left.
+    pub(super) fn write_progress(&mut self, left: usize, now: Moment) -> Option<WorkProgress> {
+        self.writes.progress(left, self.finished, now)
     }
 
     /// Shows the activity, with the changes that have names.

@@ -78,6 +78,6 @@ pub enum WorkKind {
     Resync,
     /// A decision about each record.
     FullReconcile,
-    /// The records that a full reconcile found are written.
-    Backlog,
+    /// More records than usual are written, as in a first sync.
+    Writes,
 }

@@ -33,6 +33,11 @@ pub fn remaining(elapsed: Duration, done: u64, total: u64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// A drain begins with this number of items. Fewer are everyday work.
+const DRAIN_BEGINS_AT: usize = 100;
+/// A drain is over below this number of items: new ones always come.
+const DRAIN_ENDS_BELOW: usize = 10;
+
 /// Work whose total is not known from the start: items that leave it are counted, and others may join.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drain(Option<Begun>);
@@ -47,7 +52,7 @@ struct Begun {
 impl Drain {
     /// The progress with this number of items left. `finished` only grows.
     pub fn progress(&mut self, left: usize, finished: u64, now: Moment) -> Option<WorkProgress> {
-        if left == 0 {
+        if left < DRAIN_ENDS_BELOW || self.0.is_none() && left < DRAIN_BEGINS_AT {
             self.0 = None;
             return None;
         }
@@ -83,12 +88,13 @@ mod tests {
     #[test]
     fn drain_counts_from_its_first_item() {
         let (mut drain, at) = (Drain::default(), Moment::from_secs);
-        assert_eq!(drain.progress(0, 70, at(1)), None);
+        assert_eq!(drain.progress(99, 70, at(1)), None);
         let progress = |begun, done, total| Some(WorkProgress { begun: at(begun), done, total: Some(total) });
         assert_eq!(drain.progress(100, 70, at(2)), progress(2, 0, 100));
         assert_eq!(drain.progress(60, 110, at(12)), progress(2, 40, 100));
         assert_eq!(drain.progress(80, 120, at(13)), progress(2, 50, 130), "others joined");
-        assert_eq!(drain.progress(0, 200, at(14)), None);
-        assert_eq!(drain.progress(1, 200, at(20)), progress(20, 0, 1), "another one");
+        assert_eq!(drain.progress(9, 200, at(14)), None);
+        assert_eq!(drain.progress(50, 200, at(15)), None);
+        assert_eq!(drain.progress(300, 200, at(20)), progress(20, 0, 300), "another one");
     }
 }

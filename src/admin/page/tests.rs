@@ -47,7 +47,7 @@ fn full(name: &str, text: &str) -> ShownTarget {
     let parked = ShownParkedRecord { record: record(text), cause: Some(text.to_owned()), seconds_ago: Some(60.0) };
     target.parked = vec![parked; 10];
     target.changes = vec![ShownChange { change: text.to_owned(), record: record(text), seconds_ago: 5.0 }; 20];
-    let kinds = ["resync", "fullReconcile", "backlog"].map(str::to_owned);
+    let kinds = ["resync", "fullReconcile", "writes"].map(str::to_owned);
     target.work = kinds.map(|what| ShownWork { what, done: 1, total: Some(2), ..ShownWork::default() }).into();
     target.state.records.insert("parked".to_owned(), 1_010);
     let failed = ShownFailedRender { uid: text.to_owned(), pod: text.to_owned(), cause: text.to_owned() };

@@ -179,7 +179,7 @@ mod tests {
             cause: Some("no site".into()),
             seconds_ago: Some(9.0),
         }];
-        target.work = vec![ShownWork { what: "backlog".into(), done: 5, total: Some(20), ..ShownWork::default() }];
+        target.work = vec![ShownWork { what: "writes".into(), done: 5, total: Some(20), ..ShownWork::default() }];
         target.changes = vec![ShownChange { change: "delete".into(), record: record("shop/db"), seconds_ago: 2.0 }];
         let approve = Some("pod-registrar approve 0123 --approval-lease a/b".to_owned());
         target.state.holds = vec![ShownHold {

@@ -2,7 +2,6 @@
 
 use super::EventLoop;
 use crate::{
-    controller::queue::Lane,
     model::{moment::Moment, uid::Uid},
     reconcile::{
         activity::{Activity, Backlog, ParkedRecord, Work, WorkKind},
@@ -18,7 +17,7 @@ impl<R: Registry> EventLoop<R> {
         self.activity.name(labels);
         let parked = parked.iter().map(|key| self.parked(key)).collect();
         let (outage, compared_at) = (self.reporter.outage().map(ToString::to_string), self.resync.compared_at());
-        let work = self.work(now);
+        let work = self.work(backlog, now);
         self.activity.show(Activity { backlog, parked, changes: Vec::new(), work, outage, compared_at });
     }
 
@@ -27,13 +26,12 @@ impl<R: Registry> EventLoop<R> {
         ParkedRecord { label: self.label(key.clone()), answer }
     }
 
-    fn work(&mut self, now: Moment) -> Vec<Work> {
-        let queued = [Lane::Backfill, Lane::Rewrite].map(|lane| self.delivery.queue.ready(lane));
-        let left = self.ledger.backlog() + queued.iter().sum::<usize>();
+    fn work(&mut self, backlog: Backlog, now: Moment) -> Vec<Work> {
+        let left = backlog.waiting() + backlog.in_flight;
         let under_way: [(WorkKind, Option<WorkProgress>); 3] = [
             (WorkKind::Resync, self.resync.progress().map(|progress| self.expecting(progress))),
             (WorkKind::FullReconcile, self.absences.reconcile_progress()),
-            (WorkKind::Backlog, self.activity.backlog_progress(left, now)),
+            (WorkKind::Writes, self.activity.write_progress(left, now)),
         ];
         under_way.into_iter().filter_map(|(kind, progress)| Some(Work { kind, progress: progress? })).collect()
     }

@@ -9,13 +9,6 @@ use crate::support::notice;
 /// Chromium is slow to start on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// How a page is opened.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Look {
-    pub(super) is_dark: bool,
-    pub(super) has_no_scripts: bool,
-}
-
 /// Whether the program is installed. Says so if it is not.
 pub(super) async fn is_missing() -> bool {
     let found = Command::new("chromium").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
@@ -27,14 +20,13 @@ pub(super) async fn is_missing() -> bool {
 }
 
 /// The document after this time of its own clock, which runs as fast as the page lets it.
-pub(super) async fn document(url: &str, look: Look, after: Duration) -> String {
+pub(super) async fn document(url: &str, is_dark: bool, after: Duration) -> String {
     let profile = tempfile::tempdir().unwrap();
-    let scheme = format!("preferredColorScheme={}", u8::from(!look.is_dark));
-    let scripts = format!("scriptEnabled={}", !look.has_no_scripts);
+    let scheme = format!("preferredColorScheme={}", u8::from(!is_dark));
     let output = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--blink-settings={scheme},{scripts}"))
+        .arg(format!("--blink-settings={scheme}"))
         .arg(format!("--virtual-time-budget={}", after.as_millis()))
         .args(["--window-size=1700,1000", "--dump-dom", url])
         .stderr(Stdio::null())

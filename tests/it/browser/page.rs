@@ -23,7 +23,8 @@ use pod_registrar::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::chromium::{Look, document, is_missing};
+use super::chromium::{document, is_missing};
+use crate::support::http_client;
 
 fn record(pod: String) -> ShownRecord {
     ShownRecord { id: format!("id of {pod}"), uid: None, pod: Some(pod) }
@@ -60,7 +61,7 @@ fn target(number: usize) -> ShownTarget {
         ..ShownHold::default()
     }];
     let work = |what: &str, total| ShownWork { what: what.to_owned(), done: 61_500, total, ..ShownWork::default() };
-    target.work = vec![work("backlog", Some(150_000)), work("resync", None)];
+    target.work = vec![work("writes", Some(150_000)), work("resync", None)];
     target
 }
 
@@ -119,17 +120,17 @@ async fn page_fits_every_screen_and_is_readable() {
         return;
     }
     let admin = serve(|| status(1)).await;
-    let style = reqwest::get(format!("{admin}/page/style.css")).await.unwrap().text().await.unwrap();
+    let style = http_client().get(format!("{admin}/page/style.css")).send().await.unwrap().text().await.unwrap();
     let url = serve_measuring(style).await;
     let mut backgrounds = Vec::new();
     for is_dark in [false, true] {
-        let look = Look { is_dark, ..Look::default() };
-        let measured = document(&url, look, Duration::from_secs(10)).await;
+        let measured = document(&url, is_dark, Duration::from_secs(10)).await;
         let results = between(&measured, "<pre id=\"result\">", "</pre>").replace("&lt;", "<").replace("&gt;", ">");
         let results: Vec<Value> = serde_json::from_str(&results).expect(&results);
         assert_eq!(results.len(), 6, "{results:#?}");
         for result in &results {
             assert!(result["over"] == 0 && result["wide"] == json!([]), "it scrolls sideways: {result:#}");
+            assert_eq!(result["reload"], true, "without scripts, a person reloads: {result:#}");
             assert!(result["contrast"].as_f64().unwrap() >= 4.5, "hard to read: {result:#}");
             assert!(
                 result["headline"].as_f64().unwrap() > 20.0 && result["top"].as_f64().unwrap() < 150.0,
@@ -151,26 +152,11 @@ async fn page_takes_over_what_changed() {
     let served = Arc::new(AtomicUsize::new(0));
     let counted = served.clone();
     let url = serve(move || status(counted.fetch_add(1, Ordering::Relaxed).min(1) + 1)).await;
-    let shown = document(&url, Look::default(), Duration::from_secs(7)).await;
+    let shown = document(&url, false, Duration::from_secs(7)).await;
     assert!(served.load(Ordering::Relaxed) >= 2, "{shown}");
     let headline = between(&shown, "id=\"headline\" class=\"good\" role=\"status\">", "<");
     assert_eq!(headline, "All 2 registries are equal to the cluster.", "{shown}");
     assert!(shown.contains("<span id=\"live\" role=\"status\" class=\"on\">live</span>"), "{shown}");
     assert!(shown.contains("registry-2"), "{shown}");
     assert_eq!(shown.matches("<main").count(), 1, "{shown}");
-}
-
-#[tokio::test]
-async fn page_needs_no_scripts() {
-    if is_missing().await {
-        return;
-    }
-    let url = serve(|| status(3)).await;
-    let look = Look { has_no_scripts: true, ..Look::default() };
-    let shown = document(&url, look, Duration::from_secs(3)).await;
-    for expected in
-        ["2 of 3 registries are equal", "pod-registrar approve 0123456789ab", "<a id=\"reload\" href=\"/\">Reload"]
-    {
-        assert!(shown.contains(expected), "{expected}: {shown}");
-    }
 }

@@ -77,7 +77,7 @@ async fn first_sync_shows_how_far_it_is() {
     world.list().await;
     world.pass(10 * SECOND).await;
     let (shown, now) = (world.activity(), world.clock.now());
-    let work = shown.work.iter().find(|work| work.kind == WorkKind::Backlog).unwrap_or_else(|| panic!("{shown:?}"));
+    let work = shown.work.iter().find(|work| work.kind == WorkKind::Writes).unwrap_or_else(|| panic!("{shown:?}"));
     let (done, total) = (work.progress.done, work.progress.total.unwrap());
     assert!((800..=1_200).contains(&done) && (1_900..=2_000).contains(&total), "{shown:?}");
     let left = work.progress.remaining(now).unwrap().as_secs();
