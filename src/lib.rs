@@ -28,6 +28,7 @@
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
+//! | what people are shown of a target | `controller::activity` collects it, [`admin::page`] and `commands::status` show it |
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], a file or folder with the name of the command |
 //! | a rule of protocol v1 that `conformance` checks | [`conformance`], by the part of the protocol |
@@ -57,13 +58,13 @@
 //! | [`clock`] | the monotonic clock | `model` |
 //! | [`connect`] | trusted certificates, and the causes of failed connections | nothing |
 //! | [`files`] | reading small files, and the token in one | nothing |
-//! | [`listen`] | listening sockets and a bounded HTTP server | nothing |
+//! | [`listen`] | listening sockets, a bounded HTTP server, and the headers of web pages | nothing |
 //! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
 //! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
 //! | [`conformance`] | the rules of protocol v1, the requests that show whether a registry follows them, and the report | `connect`, `files`, `model` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
-//! | [`admin`] | health, metrics and status over HTTP | `listen`, `telemetry` |
-//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `model` |
+//! | [`admin`] | health, metrics and status over HTTP, and the words of the status | `listen`, `telemetry` |
+//! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `listen`, `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | each command in a file or folder of its name, and files that commands share: tasks, signals, output | everything |
 //!

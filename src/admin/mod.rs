@@ -1,14 +1,18 @@
-//! Serves health, metrics and the status page over HTTP, for probes, scrapers and people. Read-only.
+//! Serves health, metrics and the status over HTTP, for probes, scrapers and people. Read-only.
 //!
 //! [`crate::listen`] bounds the connections, so that probes are answered however many connections others hold open.
 
+pub mod page;
 mod routes;
+pub mod status;
+pub mod summary;
 
 use std::{future::Future, time::Duration};
 
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 
+use self::status::StatusDocument;
 use crate::{
     listen::{self, server::Limits},
     telemetry::{health::Health, metrics::Metrics},
@@ -17,8 +21,8 @@ use crate::{
 pub struct Pages {
     pub health: Health,
     pub metrics: Metrics,
-    /// Builds the status page for each request.
-    pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Builds the status for each request, from memory and without waiting.
+    pub status: Box<dyn Fn() -> StatusDocument + Send + Sync>,
     /// Builds the page of the pod with this namespace and name. Has to bound its own time and number of requests.
     pub pod: PodPage,
 }

@@ -10,11 +10,12 @@ use axum::{
     routing::get,
 };
 
-use super::{JsonPage, Pages};
+use super::{JsonPage, Pages, page};
 use crate::telemetry::{health::Report, metrics};
 
 /// The answer on any other path.
 const INDEX: &str = "not found; the pages are:\n\
+    /         the status, for people\n\
     /livez    whether the event loop turns\n\
     /healthz  the same\n\
     /readyz   whether every watch has delivered a complete list, and no other writer took over\n\
@@ -26,12 +27,14 @@ pub(super) fn router(pages: Pages) -> Router {
     let live = async |State(pages): State<Arc<Pages>>| answer(&pages.health.live());
     let ready = async |State(pages): State<Arc<Pages>>| answer(&pages.health.ready());
     Router::new()
+        .route("/", get(show_page))
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .route("/status", get(show))
         .route("/status/pods/{namespace}/{name}", get(show_pod))
+        .merge(page::files())
         .fallback(async || (StatusCode::NOT_FOUND, INDEX))
         .with_state(Arc::new(pages))
 }
@@ -41,8 +44,18 @@ fn answer(report: &Report) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], report.to_string()).into_response()
 }
 
+async fn show_page(State(pages): State<Arc<Pages>>) -> Response {
+    page::answer(&(pages.status)())
+}
+
 async fn show(State(pages): State<Arc<Pages>>) -> Response {
-    json(JsonPage { status: 200, body: (pages.status)() })
+    match serde_json::to_string_pretty(&(pages.status)()) {
+        Ok(text) => json_text(StatusCode::OK, text),
+        Err(error) => {
+            tracing::error!(%error, "cannot write the status; please report this defect");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 async fn show_pod(State(pages): State<Arc<Pages>>, Path((namespace, name)): Path<(String, String)>) -> Response {
@@ -51,7 +64,11 @@ async fn show_pod(State(pages): State<Arc<Pages>>, Path((namespace, name)): Path
 
 fn json(JsonPage { status, body }: JsonPage) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let text = format!("{body:#}\n");
+    json_text(status, format!("{body:#}"))
+}
+
+fn json_text(status: StatusCode, mut text: String) -> Response {
+    text.push('\n');
     (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 

@@ -25,7 +25,7 @@ async fn start() -> Server {
     let metrics = Metrics::new(health.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let status = Box::new(|| serde_json::json!({"inSync": true}));
+    let status = Box::new(|| StatusDocument { version: "9".to_owned(), ..StatusDocument::default() });
     let pod: PodPage = Box::new(|namespace, name| {
         let status = if name == "none" { 404 } else { 200 };
         Box::pin(async move { JsonPage { status, body: serde_json::json!({"pod": format!("{namespace}/{name}")}) } })
@@ -72,7 +72,7 @@ async fn metrics_have_their_content_type() {
 async fn the_status_page_is_json_and_never_cached() {
     let answer = start().await.ask("GET /status").await;
     assert!(answer.contains("content-type: application/json\r\n") && answer.contains("no-store"), "{answer}");
-    assert!(answer.ends_with("{\n  \"inSync\": true\n}\n"), "{answer}");
+    assert!(answer.contains("\r\n\r\n{\n  \"version\": \"9\",\n") && answer.ends_with("]\n}\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn pod_page_has_its_own_status() {
 async fn unknown_paths_and_other_methods_are_refused() {
     // An unknown path answers 404 with the list of pages, and a POST answers 405.
     let server = start().await;
-    let answer = server.ask("GET /").await;
+    let answer = server.ask("GET /none").await;
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/readyz"), "{answer}");
     assert!(server.ask("POST /metrics").await.starts_with("HTTP/1.1 405 "));
 }

@@ -11,7 +11,7 @@ use reqwest::Url;
 use super::{
     conformance::ConformanceSettings,
     files,
-    inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings},
+    inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings, StatusSettings},
     orders::{AdoptSettings, PurgeSettings},
     refusal::{Checked, origin, refuse},
     targets::{OwnerSettings, TargetsSettings},
@@ -62,6 +62,9 @@ pub enum Command {
     /// Explain one pod: its record, what each registry holds of it, and what the controller would do next. Changes
     /// nothing.
     Explain(Box<ExplainSettings>),
+    /// Show the status of the running controller: which registries are equal to the cluster, what waits and why, and how
+    /// far long work is. Changes nothing. Exits with code 3 unless all of them are equal.
+    Status(StatusSettings),
     /// Test whether a registry follows protocol v1. Writes under a cluster id of its own, and removes these records at
     /// the end. Exits with code 1 if a must is broken.
     Conformance(Box<ConformanceSettings>),
@@ -330,6 +333,7 @@ impl Command {
             Self::Plan(settings) => &settings.log,
             Self::Check(settings) => &settings.log,
             Self::Explain(settings) => &settings.log,
+            Self::Status(settings) => &settings.log,
             Self::Conformance(settings) => &settings.log,
             Self::Purge(settings) => &settings.log,
             Self::Adopt(settings) => &settings.log,
@@ -358,7 +362,12 @@ impl Command {
                 settings.registry.connection.check(matches)?;
                 settings.scope.check(matches)
             }
-            Self::Registry(_) | Self::Demo(_) | Self::Approve(_) | Self::Targets(_) | Self::Conformance(_) => Ok(()),
+            Self::Registry(_)
+            | Self::Demo(_)
+            | Self::Approve(_)
+            | Self::Targets(_)
+            | Self::Status(_)
+            | Self::Conformance(_) => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The flags of commands that compare a cluster with its registries and change neither.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgMatches, Args, error::ErrorKind};
 use reqwest::Url;
@@ -72,6 +72,23 @@ pub struct ExplainSettings {
     pub registries: RegistriesSettings,
     #[command(flatten)]
     pub owner: OwnerSettings,
+    #[command(flatten)]
+    pub output: OutputSettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StatusSettings {
+    /// Address of the running controller, such as http://127.0.0.1:8080. Default: the port of --admin-addr on this machine.
+    #[arg(value_name = "URL", value_parser = Checked(values::admin_url))]
+    pub url: Option<Url>,
+    /// The --admin-addr of a controller on this machine, for use without a URL.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
+    pub admin_addr: SocketAddr,
+    /// Show it again every second, until a signal.
+    #[arg(long)]
+    pub watch: bool,
     #[command(flatten)]
     pub output: OutputSettings,
     #[command(flatten)]

@@ -20,6 +20,7 @@ use super::{
     DONE, Error, FAILED, REFUSED, informers, instance,
     lease::{self, Candidate},
     owner,
+    progress_line::ProgressLine,
     question::Consent,
     registry_reader::RegistryReader,
     report::print,
@@ -121,6 +122,7 @@ impl Adoption<'_> {
             self.client.take_over(*kind, key, id, item);
         }
         let mut failed = HashSet::new();
+        let (mut progress, total) = (ProgressLine::new("adopting"), report.plan.adoptable.len());
         for (index, adoptable) in report.plan.adoptable.iter().enumerate() {
             if self.stop.is_cancelled() || term() != Some(number) {
                 break;
@@ -135,7 +137,9 @@ impl Adoption<'_> {
                 failed.insert(key.clone());
             }
             report.results.push(result);
+            progress.show(index + 1, total).await;
         }
+        progress.end().await;
         Ok(())
     }
 

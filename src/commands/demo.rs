@@ -77,7 +77,7 @@ pub(super) async fn run(
         log: _,
     } = settings;
     let admin = listen(LOOPBACK, FREE_A_PORT)?;
-    let mut addresses = vec![format!("The controller's metrics: http://{}/metrics", address_of(&admin)?)];
+    let mut addresses = vec![format!("The controller's page:    http://{}/", address_of(&admin)?)];
     let mut tasks = Tasks::default();
     let cluster = match (&cluster.kubeconfig, &cluster.context) {
         (Some(_), _) | (_, Some(_)) => informers::cluster(cluster, environment)?,

@@ -41,13 +41,14 @@ pub(super) fn stand(
 ) -> (watch::Receiver<Leadership>, Lease) {
     let over = CancellationToken::new();
     let Some(leases) = leases else {
-        return (watch::channel(Leadership::Alone).1, Lease { over, task: None });
+        return (watch::channel(Leadership::Alone).1, Lease { over, task: None, holder: None });
     };
     let Candidate { instance, targets, clock, metrics } = candidate;
     let (elector, leadership) =
         Elector::new(leases, instance.to_owned(), targets, duration, clock, controller_status, metrics);
+    let holder = Some(elector.holder());
     let task = tokio::spawn(elector.run(over.clone().cancelled_owned()));
-    (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)) })
+    (leadership, Lease { over, task: Some(AbortOnDropHandle::new(task)), holder })
 }
 
 /// A process that does not lead for the duration of a Lease and this time has a rival.
@@ -86,9 +87,15 @@ pub(super) async fn while_leading<T>(
 pub(super) struct Lease {
     over: CancellationToken,
     task: Option<AbortOnDropHandle<()>>,
+    holder: Option<watch::Receiver<String>>,
 }
 
 impl Lease {
+    /// The holder of the Lease, for people. None without a Lease.
+    pub(super) fn holder(&self) -> Option<watch::Receiver<String>> {
+        self.holder.clone()
+    }
+
     /// Waits until the task ends, which is a defect unless `over` is cancelled.
     pub(super) async fn ended(&mut self) -> Error {
         match &mut self.task {

@@ -3,9 +3,10 @@
 //! | file or folder | content |
 //! | --- | --- |
 //! | the name of a command, such as `run` or `targets` | that command; a large one has a folder for its parts |
-//! | `signals`, `tasks`, `output`, `report` | shared: how a command stops, the tasks it runs, and its output |
+//! | `signals`, `tasks`, `output`, `report`, `progress_line` | shared: how a command stops, the tasks it runs, and its output |
+//! | `admin_client` | shared: asks a running controller |
 //! | `informers`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the owner of records, the registries of a command |
-//! | `target_settings`, `instance`, `status` | parts of `run`: its registries, its name, and the page `/status` |
+//! | `target_settings`, `instance` | parts of `run`: its registries and its name |
 //!
 //! Only this module sees all settings. It hands each part what that part needs.
 //!
@@ -24,6 +25,7 @@
 //! | its errors | a variant of [`Error`], and `Error::exit_code` if a setting is to blame |
 //! | its documentation | the generated `docs/settings.md`, the README and the change log |
 
+mod admin_client;
 mod adopt;
 mod approve;
 mod check;
@@ -36,6 +38,7 @@ mod lease;
 mod output;
 mod owner;
 mod plan;
+mod progress_line;
 mod purge;
 mod question;
 mod registry;
@@ -255,6 +258,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Plan(_) => "plan",
         Command::Check(_) => "check",
         Command::Explain(_) => "explain",
+        Command::Status(_) => "status",
         Command::Conformance(_) => "conformance",
         Command::Purge(_) => "purge",
         Command::Adopt(_) => "adopt",
@@ -328,6 +332,7 @@ async fn execute(
             let explained = stop.run_until_cancelled(explain::run(*settings, environment)).await;
             return explained.unwrap_or(Err(Error::Stopped));
         }
+        Command::Status(settings) => return status::run(settings, stop).await,
         Command::Plan(settings) => {
             let planned = stop.run_until_cancelled(plan::run(*settings, environment)).await;
             return planned.unwrap_or(Err(Error::Stopped));

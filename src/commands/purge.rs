@@ -182,7 +182,8 @@ impl Purge {
         let (controller_status, status) = watch::channel(ControllerStatus::default());
         let metrics = self.metrics.target(self.target.name);
         let health = self.health.add_loop();
-        let outputs = Outputs { checks: check, relist, controller_status, metrics: metrics.clone(), health };
+        let activity = watch::Sender::default();
+        let outputs = Outputs { checks: check, relist, controller_status, activity, metrics: metrics.clone(), health };
         let inputs = Inputs { pod_events, check_results, leadership, approvals, questions };
         let view = View::new([StoreWriter::default().store()]);
         let event_loop = EventLoop::new(registry, view, self.options(), self.clock, outputs);

@@ -44,7 +44,7 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
 }
 
 /// Texts of registries must not control the terminal.
-fn printable(line: &str) -> String {
+pub(super) fn printable(line: &str) -> String {
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -4,6 +4,7 @@
 mod fan_out;
 mod pod_page;
 mod recording;
+mod status;
 pub(super) mod targets;
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, time::Duration};
@@ -20,7 +21,6 @@ use super::{
     instance,
     lease::{self, Candidate},
     owner,
-    status::StatusPage,
     target_settings::{TargetConnection, TargetSettings},
     tasks::Tasks,
 };
@@ -56,6 +56,7 @@ use crate::{
 };
 use pod_page::PodPages;
 use recording::Recording;
+use status::{Begun, StatusPage};
 use targets::{EventLoops, LoopEnd, RunningTarget};
 
 /// The least and the longest delay between attempts to read the cluster's identity.
@@ -109,6 +110,7 @@ struct Shared {
     /// Of each target.
     questions: Vec<mpsc::Receiver<PodQuestion>>,
     pod_pages: PodPages,
+    status: StatusPage,
 }
 
 /// Who this process is to all its targets.
@@ -158,7 +160,8 @@ impl Controller {
         let (targets, questions): (Vec<_>, Vec<_>) =
             self.targets.iter().map(|target| RunningTarget::new(target.clone(), &metrics)).unzip();
         let instance = instance::name(self.election.instance.as_deref());
-        let status = StatusPage::new(metrics.clone(), targets.clone(), &instance, self.holds.approval_lease.clone());
+        let approvals = self.holds.approval_lease.clone();
+        let status = StatusPage::new(metrics.clone(), health.clone(), targets.clone(), &instance, approvals);
         let mut tasks = Tasks::default();
         let (page, pod_pages) = (status.clone(), PodPages::new(targets.clone()));
         let asked = pod_pages.clone();
@@ -178,9 +181,8 @@ impl Controller {
             identity = self.identity(&stop) => match identity? {
                 None => Ok(()),
                 Some((owner, uid)) => {
-                    status.identified(&owner);
                     let clock = Clock::start();
-                    let shared = Shared { clock, metrics, health, instance, targets, questions, pod_pages };
+                    let shared = Shared { clock, metrics, health, instance, targets, questions, pod_pages, status };
                     self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -244,7 +246,7 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, targets, questions, pod_pages } = shared;
+        let Shared { clock, metrics, health, instance, targets, questions, pod_pages, status } = shared;
         let mut recording = Recording::new(self.exchanges.clone());
         let connected =
             targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
@@ -254,6 +256,8 @@ impl Controller {
         let candidate = Candidate { instance: &instance, targets: names, clock, metrics: metrics.clone() };
         let leases = self.election.lease.clone().map(|lease| LeaseClient::new(self.cluster.client(), lease.into()));
         let (leadership, mut lease) = lease::stand(leases, self.election.lease_duration, candidate, statuses.clone());
+        let leader = self.election.lease.clone().zip(lease.holder());
+        status.begun(Begun { owner: owner.clone(), clock, leader });
         let parts = InformerParts {
             scope: self.scope.clone(),
             rule: owner::rule(&owner, &self.record),
@@ -274,9 +278,9 @@ impl Controller {
             let (checks, check_results) = self.checks(&identity, tasks);
             let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals, questions };
             let (health, relist) = (health.add_loop(), relist.clone());
-            let controller_status = target.status.clone();
-            let outputs =
-                Outputs { checks, relist, controller_status, metrics: target.metrics.clone(), health: health.clone() };
+            let (controller_status, activity) = (target.status.clone(), target.activity.clone());
+            let (metrics, health_of_loop) = (target.metrics.clone(), health.clone());
+            let outputs = Outputs { checks, relist, controller_status, activity, metrics, health: health_of_loop };
             let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
             match registry {
                 TargetConnection::V1(registry) => {

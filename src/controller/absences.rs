@@ -40,6 +40,7 @@ use crate::{
         },
         outcome::Failure,
         pod_event::WatchList,
+        progress::WorkProgress,
     },
 };
 use leaving::LeavingRecords;
@@ -160,6 +161,11 @@ impl Absences {
         !self.full_reconcile.is_done()
     }
 
+    /// How far the full reconcile under way is.
+    pub(super) fn reconcile_progress(&self) -> Option<WorkProgress> {
+        self.full_reconcile.progress()
+    }
+
     /// Whether no absence waits for a list or a full reconcile.
     pub(super) fn is_settled(&self) -> bool {
         self.awaiting_list.is_empty() && self.full_reconcile.is_done()
@@ -184,8 +190,8 @@ impl Absences {
 /// From a full reconcile to deletions.
 impl Absences {
     /// Begins a full reconcile, also if one is under way.
-    pub(super) fn begin_reconcile(&mut self, entries: usize) {
-        self.full_reconcile.begin(entries);
+    pub(super) fn begin_reconcile(&mut self, entries: usize, now: Moment) {
+        self.full_reconcile.begin(entries, now);
     }
 
     /// The positions of the ledger that are next, as far as `left` entries go.

@@ -99,6 +99,8 @@ struct Turns {
 /// What follows for the other parts.
 #[must_use]
 pub(super) enum DeliveryEffect {
+    /// The registry acknowledged an operation of this kind.
+    Acknowledged(Uid, OperationKind),
     /// The operation on this pod is over: decide about it again.
     Settled(Uid),
     /// The backoff of this pod ended early: decide about it again.

@@ -2,11 +2,12 @@
 //!
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `order` for records that
-//! belong together, `replies` for the registry's answers, `explain` for questions about one pod, `turn` for work that takes
-//! several turns.
+//! belong together, `replies` for the registry's answers, `explain` for questions about one pod, `activity` for what people
+//! see of the target, `turn` for work that takes several turns.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
+mod activity;
 mod apply;
 mod decisions;
 mod deliver;
@@ -27,6 +28,7 @@ use self::{
 };
 use super::{
     absences::Absences,
+    activity::ActivityReport,
     availability::Availability,
     delivery::Delivery,
     error::Error,
@@ -35,7 +37,7 @@ use super::{
     notices::NoticeSchedule,
     options::{ControllerOptions, Inputs, Outputs},
     records::DesiredRecords,
-    report::{LoopCounts, Reporter},
+    report::{Counted, LoopCounts, Reporter},
     requests::{Request, Requests},
     resync::Resync,
     session::{LocalStep, WriterSession},
@@ -77,6 +79,7 @@ pub struct EventLoop<R> {
     unknown_pods: UnknownPods,
     delivery: Delivery,
     reporter: Reporter,
+    activity: ActivityReport,
     last_answers: LastAnswers,
     shown_holds: ShownHolds,
     /// The names in registered records of absent pods, by key.
@@ -95,7 +98,7 @@ pub struct EventLoop<R> {
 
 impl<R: Registry> EventLoop<R> {
     pub fn new(registry: R, view: View, options: ControllerOptions, clock: Clock, outputs: Outputs) -> Self {
-        let Outputs { checks, relist, controller_status, metrics, health } = outputs;
+        let Outputs { checks, relist, controller_status, activity, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
         let lists = Lists::new(view.watches(), options.namespaces.clone());
@@ -117,6 +120,7 @@ impl<R: Registry> EventLoop<R> {
             unknown_pods: UnknownPods::default(),
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
+            activity: ActivityReport::new(activity),
             last_answers: LastAnswers::default(),
             shown_holds: ShownHolds::default(),
             registered_names: Recent::default(),
@@ -230,7 +234,7 @@ impl<R: Registry> EventLoop<R> {
             && self.resync.is_due(epoch, lists.are_settled(), now)
         {
             if inventory {
-                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.records);
+                let request = self.resync.next_request(epoch, digests, &mut self.ledger, &self.records, now);
                 self.requests.send(request);
             } else {
                 let kind = self.resync.complete_unread(&mut self.ledger, now);
@@ -320,7 +324,8 @@ impl<R: Registry> EventLoop<R> {
             failed: self.records.failed(),
             queue_entries: self.delivery.queue.entries(),
         };
-        if let Some(uncertain) = self.reporter.report(&self.ledger, &counts, now) {
+        if let Some(Counted { uncertain, backlog, parked }) = self.reporter.report(&self.ledger, &counts, now) {
+            self.show_activity(backlog, &parked, now);
             let Features { inventory, remembers, .. } = self.availability.features();
             let may_resync = inventory && !remembers && self.session.is_open() && self.ledger.is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {

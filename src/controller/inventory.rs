@@ -11,7 +11,15 @@
 //!
 //! A bucket with another number of ids than its count is discarded: a short answer would look like lost records.
 
-use std::{borrow::Cow, collections::VecDeque, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -77,6 +85,28 @@ pub(super) struct OurRecords {
     pub(super) digests: Option<Vec<(u64, Fingerprint)>>,
 }
 
+/// How far a reading is. The event loop sees it during a step, too.
+#[derive(Debug, Default)]
+pub(super) struct ReadCounts {
+    read: AtomicU64,
+    /// The number that the registry gave; 0 before.
+    total: AtomicU64,
+}
+
+impl ReadCounts {
+    /// The number of records that were read, and of all to read. That is not known if the registry only counts what it has
+    /// listed so far.
+    pub(super) fn done_of(&self) -> (u64, Option<u64>) {
+        let (read, total) = (self.read.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        (read, Some(total).filter(|total| *total > read))
+    }
+
+    fn set(&self, read: usize, total: u64) {
+        self.read.store(read as u64, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+}
+
 /// A reading that has steps left.
 #[derive(Debug)]
 pub(super) struct InventoryReader {
@@ -84,6 +114,7 @@ pub(super) struct InventoryReader {
     stage: Stage,
     /// Records in a page, at most.
     limit: usize,
+    counts: Arc<ReadCounts>,
 }
 
 #[derive(Debug)]
@@ -110,6 +141,8 @@ struct Pages {
     next: Option<String>,
     first_as_of: Option<u64>,
     read: usize,
+    /// Records of all pages, as the last page gave it.
+    count: u64,
     /// All ids so far, to find ids that come twice.
     ids: Vec<Uid>,
     /// The number of ids when they were last searched for duplicates.
@@ -152,7 +185,11 @@ pub(super) struct ReadStep {
 impl InventoryReader {
     pub(super) fn new(ours: OurRecords, limit: usize) -> Self {
         let stage = ours.digests.map_or_else(|| Stage::Pages(Pages::default()), Stage::Digests);
-        Self { division: ours.division, stage, limit }
+        Self { division: ours.division, stage, limit, counts: Arc::default() }
+    }
+
+    pub(super) fn counts(&self) -> Arc<ReadCounts> {
+        self.counts.clone()
     }
 
     /// Reads until the first answer after [`STEP`].
@@ -204,6 +241,7 @@ impl InventoryReader {
                 } else {
                     let counts = theirs.buckets.iter().map(|bucket| bucket.count).collect();
                     let (whole, as_of) = (theirs.count, theirs.as_of);
+                    self.counts.set(0, rest.iter().filter_map(|index| Some(theirs.buckets.get(*index)?.count)).sum());
                     Stage::Buckets(Differing { counts, whole, as_of, rest, discarded: 0 })
                 };
                 Ok(over)
@@ -214,6 +252,7 @@ impl InventoryReader {
                 match result {
                     Ok(items) => {
                         differing.discarded = 0;
+                        self.counts.read.fetch_add(items.len() as u64, Ordering::Relaxed);
                         part.items.extend(items);
                         part.complete[index] = true;
                         Ok(differing.rest.is_empty())
@@ -235,7 +274,9 @@ impl InventoryReader {
                 }
             }
             Stage::Pages(pages) => {
-                let Some(count) = pages.turn(registry, None, limit, &mut part.items).await? else { return Ok(false) };
+                let turned = pages.turn(registry, None, limit, &mut part.items).await?;
+                self.counts.set(pages.read, pages.count);
+                let Some(count) = turned else { return Ok(false) };
                 add_up(pages.read, count, None)?;
                 part.complete = vec![true; self.division.count()];
                 Ok(true)
@@ -309,6 +350,7 @@ impl Pages {
         };
         let first = *self.first_as_of.get_or_insert(answer.as_of);
         self.read += answer.items.len();
+        self.count = answer.count;
         if self.read > IDS_MAX {
             return Err(Error::Pages(
                 "they list more than 2,000,000 ids; the registry must list each record once".into(),

@@ -28,10 +28,12 @@
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |
+//! | What does a person see of a target? | `activity`; `event_loop::activity` collects it |
 //! | What does a person see of one record? | `explain`; `event_loop::explain` collects it |
 //! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
 
 mod absences;
+mod activity;
 mod availability;
 mod delivery;
 pub mod error;

@@ -12,6 +12,7 @@ use crate::{
             check::{Check, CheckResult},
             hold::HoldId,
         },
+        activity::Activity,
         election::Leadership,
         pod_event::PodEvent,
         status::ControllerStatus,
@@ -87,6 +88,8 @@ pub struct Outputs {
     pub relist: watch::Sender<u64>,
     /// The loop's part of `/status`. The lease and the approvals read it too.
     pub controller_status: watch::Sender<ControllerStatus>,
+    /// What people see of it besides, set once per second.
+    pub activity: watch::Sender<Activity>,
     pub metrics: TargetMetrics,
     pub health: LoopHealth,
 }

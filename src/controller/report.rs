@@ -8,7 +8,8 @@ use crate::{
     model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
         absence::hold::HoldSummary,
-        ledger::{Ledger, entry::Known, reading::Drift},
+        activity::{Backlog, PARKED_SHOWN},
+        ledger::{Ledger, backlog::BacklogKind, entry::Known, pending::Pending, reading::Drift},
         notices::{NoticeSummary, Notices, Outage, OutageReport},
         outcome::{Failure, OperationKind},
         session::Phase,
@@ -95,6 +96,14 @@ pub(super) struct LoopCounts {
     pub(super) queue_entries: usize,
 }
 
+/// What was counted.
+pub(super) struct Counted {
+    pub(super) uncertain: usize,
+    pub(super) backlog: Backlog,
+    /// The keys of the first parked records.
+    pub(super) parked: Vec<Uid>,
+}
+
 impl Reporter {
     pub(super) fn new(
         metrics: TargetMetrics,
@@ -162,8 +171,8 @@ impl Reporter {
         is_first
     }
 
-    /// Logs and counts once per second. Returns the number of uncertain records if it counted.
-    pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<usize> {
+    /// Logs and counts once per second. Returns what it counted.
+    pub(super) fn report(&mut self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Option<Counted> {
         if now < self.due_at() {
             return None;
         }
@@ -369,23 +378,30 @@ impl Reporter {
         }
     }
 
-    /// Counts the records in each state. Returns the number of uncertain ones.
-    fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> usize {
-        let (mut in_flight, mut parked, mut oldest) = (0, counts.failed, ledger.backlog_since().unwrap_or(now));
-        let (mut pending, mut uncertain) = (ledger.backlog(), ledger.backlog_uncertain());
+    /// Counts the records in each state.
+    fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Counted {
+        let (mut parked, mut oldest) = (counts.failed, ledger.backlog_since().unwrap_or(now));
+        let (mut uncertain, mut first_parked) = (ledger.backlog_uncertain(), Vec::new());
+        let mut backlog = Backlog {
+            missing: ledger.backlog_of(BacklogKind::Backfill),
+            differing: ledger.backlog_of(BacklogKind::Rewrite),
+            ..Backlog::default()
+        };
         for (uid, change) in ledger.all_pending() {
             uncertain += usize::from(ledger.known(uid) == Known::Uncertain);
             // Also while it is retried after a resync.
             if change.attempts().parked.is_some() {
                 parked += 1;
+                if first_parked.len() < PARKED_SHOWN {
+                    first_parked.push(uid.clone());
+                }
                 continue;
             }
             oldest = oldest.min(change.since());
-            match change.attempts().in_flight {
-                Some(_) => in_flight += 1,
-                None => pending += 1,
-            }
+            *of_reason(&mut backlog, change, now) += 1;
         }
+        let in_flight = backlog.in_flight;
+        let pending = backlog.waiting();
         self.metrics.process().set_pods(counts.pods);
         self.metrics.set_records(RecordState::Registered, ledger.owned().saturating_sub(uncertain));
         self.metrics.set_records(RecordState::Pending, pending);
@@ -396,7 +412,18 @@ impl Reporter {
         self.metrics.set_pending(pending + in_flight, now.since(oldest));
         self.metrics.set_held(counts.held);
         self.metrics.set_memory(ledger.entry_count(), counts.queue_entries);
-        uncertain
+        Counted { uncertain, backlog, parked: first_parked }
+    }
+}
+
+/// The reason why a change waits.
+fn of_reason<'a>(backlog: &'a mut Backlog, change: &Pending, now: Moment) -> &'a mut usize {
+    let attempts = change.attempts();
+    match () {
+        () if attempts.in_flight.is_some() => &mut backlog.in_flight,
+        () if attempts.not_before.is_some_and(|at| at > now) => &mut backlog.retrying,
+        () if change.deletion.is_some() || change.confirmed.is_some() => &mut backlog.deletions,
+        () => &mut backlog.changed,
     }
 }
 

@@ -5,20 +5,20 @@
 
 mod learning;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use learning::Learning;
 
 use super::{
-    inventory::{Error, InventoryReader, OurRecords, PAGE_ITEMS, ReadStep},
+    inventory::{Error, InventoryReader, OurRecords, PAGE_ITEMS, ReadCounts, ReadStep},
     records::DesiredRecords,
     requests::Request,
 };
 use crate::{
     model::{digest::Buckets, moment::Moment, pod::StoredPod, uid::Uid},
     reconcile::{
-        early_resync::EarlyResync, failing_resync::FailingResync, ledger::Ledger, outcome::Failure, retry,
-        status::FailedResync,
+        early_resync::EarlyResync, failing_resync::FailingResync, ledger::Ledger, outcome::Failure,
+        progress::WorkProgress, retry, status::FailedResync,
     },
     telemetry::metrics::{
         labels::{RequestKind as Kind, RequestOutcome},
@@ -44,6 +44,10 @@ pub(super) struct Resync {
     failures: u32,
     /// Set until a resync is complete.
     failing: Option<FailingResync>,
+    /// The last reading: when it began, and how far it is.
+    reading: Option<(Moment, Arc<ReadCounts>)>,
+    /// When the last resync was complete.
+    compared_at: Option<Moment>,
     /// DesiredRecords in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
     /// Whether the inventory was small before this process wrote.
@@ -111,6 +115,8 @@ impl Resync {
             due_at: Moment::START,
             failures: 0,
             failing: None,
+            reading: None,
+            compared_at: None,
             limit: PAGE_ITEMS,
             is_small: false,
             early: EarlyResync::default(),
@@ -149,10 +155,15 @@ impl Resync {
         digests: bool,
         ledger: &mut Ledger,
         records: &DesiredRecords,
+        now: Moment,
     ) -> Request {
         let (reading, found) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Between { epoch: begun, rest, found } if begun == epoch => (rest, found),
-            _ => (self.begin(digests, ledger, records), ResyncTotals::default()),
+            _ => {
+                let reading = self.begin(digests, ledger, records);
+                self.reading = Some((now, reading.counts()));
+                (reading, ResyncTotals::default())
+            }
         };
         self.state = State::Reading { epoch, found };
         Request::Inventory { epoch, reading }
@@ -194,6 +205,19 @@ impl Resync {
 
     pub(super) fn stand_by(&mut self) {
         (self.state, self.is_small, self.failing) = (State::Idle, false, None);
+        self.compared_at = None;
+    }
+
+    /// How far the reading of the inventory is. None if there is none.
+    pub(super) fn progress(&self) -> Option<WorkProgress> {
+        let (begun, counts) = self.reading.as_ref().filter(|_| !matches!(self.state, State::Idle))?;
+        let (done, total) = counts.done_of();
+        Some(WorkProgress { begun: *begun, done, total })
+    }
+
+    /// When the last resync of this term was complete.
+    pub(super) fn compared_at(&self) -> Option<Moment> {
+        self.compared_at
     }
 
     /// Whether the inventory is compared at the resync interval: none is overdue, and the last one did not fail.
@@ -304,6 +328,7 @@ impl Resync {
         match rest {
             None if is_complete => {
                 let kind = self.complete(ledger.is_seeded(), now);
+                self.compared_at = Some(now);
                 tracing::info!(read, differs, records = ledger.owned(), reason = ?kind, "registry compared");
                 ledger.finish_reading();
                 effects.push(ResyncEffect::Done(kind));

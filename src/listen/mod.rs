@@ -4,6 +4,7 @@
 //! table is full, it closes the connection that has been idle for the longest time. Probes therefore get an answer,
 //! however many connections other clients keep open.
 
+pub mod document;
 pub mod server;
 mod table;
 

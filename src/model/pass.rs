@@ -7,6 +7,7 @@ use std::ops::Range;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
+    length: usize,
     /// The positions below this one are still to come.
     below: usize,
 }
@@ -14,7 +15,7 @@ pub struct Pass {
 impl Pass {
     /// Begins a pass over a table of this length.
     pub fn over(length: usize) -> Self {
-        Self { below: length }
+        Self { length, below: length }
     }
 
     /// The next positions: as many as `left` allows, which is reduced by their number. None if the pass is over or
@@ -24,6 +25,11 @@ impl Pass {
         let portion = self.below - count..self.below;
         (self.below, *left) = (portion.start, *left - count);
         (count > 0).then_some(portion)
+    }
+
+    /// The number of positions that are done, and of all.
+    pub fn done_of(&self) -> (usize, usize) {
+        (self.length - self.below, self.length)
     }
 
     pub fn is_over(&self) -> bool {

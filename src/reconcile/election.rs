@@ -239,6 +239,11 @@ impl Election {
         self.leadership
     }
 
+    /// The name of this process in the lease.
+    pub fn me(&self) -> &str {
+        &self.me
+    }
+
     /// The holder of the lease when it was last read. Empty if the lease was free.
     pub fn holder(&self) -> Option<&str> {
         self.observed.as_ref().map(|(seen, _)| seen.holder.as_str())

@@ -3,6 +3,7 @@
 //! This module is pure: no clock, no IO, no randomness. Time and seeds are arguments, and decisions are return values.
 
 pub mod absence;
+pub mod activity;
 pub mod decide;
 pub mod declaration;
 pub mod deletion;
@@ -17,6 +18,7 @@ pub mod outcome;
 pub mod pace;
 pub mod paging;
 pub mod pod_event;
+pub mod progress;
 pub mod retry;
 pub mod retry_budget;
 pub mod session;

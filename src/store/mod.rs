@@ -59,6 +59,11 @@ impl StoreWriter {
         Some(before)
     }
 
+    /// The number of pods.
+    pub fn count(&self) -> usize {
+        self.pods.read().len()
+    }
+
     /// Removes a pod after a deletion event of this version. Returns false if a list has shown a newer version: the pod
     /// then stays.
     pub fn remove(&mut self, uid: &Uid, version: &str) -> bool {

@@ -54,7 +54,20 @@ struct Marks {
     /// When each watch last reported anything, in milliseconds after `started`.
     watch_alive: Box<[AtomicU64]>,
     listed: Box<[AtomicBool]>,
+    /// How far the list of each watch is that is being read.
+    reading: Mutex<Box<[Option<ListRead>]>>,
     stopping: AtomicBool,
+}
+
+/// How far a list of pods is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListRead {
+    /// Time since its first page was requested.
+    pub elapsed: Duration,
+    /// Pods that were read.
+    pub done: u64,
+    /// None if it is not known.
+    pub total: Option<u64>,
 }
 
 impl Health {
@@ -66,6 +79,7 @@ impl Health {
             loops: Mutex::default(),
             watch_alive: (0..watches).map(|_| AtomicU64::new(0)).collect(),
             listed: (0..watches).map(|_| AtomicBool::new(false)).collect(),
+            reading: Mutex::new(vec![None; watches].into()),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -107,6 +121,26 @@ impl Health {
         if let Some(listed) = self.0.listed.get(watch) {
             listed.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A watch reads a list, or has read it if that is `None`. An unknown index is ignored.
+    pub fn watch_lists(&self, watch: usize, read: Option<ListRead>) {
+        if let Some(reading) = self.0.reading.lock().get_mut(watch) {
+            *reading = read;
+        }
+    }
+
+    /// How far all watches are that read a list, together. None if none does.
+    pub fn lists(&self) -> Option<ListRead> {
+        let all = |all: ListRead, one: &ListRead| ListRead {
+            elapsed: all.elapsed.max(one.elapsed),
+            done: all.done + one.done,
+            total: all.total.zip(one.total).map(|(all, one)| all + one),
+        };
+        let reading = self.0.reading.lock();
+        let mut lists = reading.iter().flatten();
+        let first = *lists.next()?;
+        Some(lists.fold(first, all))
     }
 
     pub fn stopping(&self) {
@@ -202,6 +236,21 @@ fn readiness(listed: usize, watches: usize, fenced: bool, stopping: bool) -> Rep
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn lists_of_all_watches_add_up() {
+        let read = |seconds, done, total| ListRead { elapsed: Duration::from_secs(seconds), done, total };
+        let health = Health::new(3);
+        assert_eq!(health.lists(), None);
+        health.watch_lists(0, Some(read(3, 500, Some(2_000))));
+        health.watch_lists(2, Some(read(9, 100, Some(400))));
+        health.watch_lists(3, Some(read(90, 1, None)));
+        assert_eq!(health.lists(), Some(read(9, 600, Some(2_400))), "there is no watch 3");
+        health.watch_lists(1, Some(read(0, 0, None)));
+        assert_eq!(health.lists(), Some(read(9, 600, None)), "nothing is known of one");
+        (0..3).for_each(|watch| health.watch_lists(watch, None));
+        assert_eq!(health.lists(), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn process_is_live_while_the_loop_turns() {

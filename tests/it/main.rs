@@ -9,6 +9,7 @@
 //! | `envelope/` | the code of the measurements | seconds |
 //! | `process/` | the built program, over HTTP | minutes |
 //! | `registries/` | registries of others, from `tests/registries/build`; skipped without them | seconds |
+//! | `browser/` | `chromium`; skipped without it | seconds |
 //! | `chart/` | the tools from `tests/chart/build`; skipped without them | seconds |
 //! | `cluster/` | a cluster named by `POD_REGISTRAR_TEST_KUBECONFIG`; skipped without one | minutes to hours |
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod browser;
 mod chart;
 mod cluster;
 mod contract;

@@ -254,13 +254,13 @@ impl Stage {
         let leadership = world.processes[number].leadership.subscribe();
         let (_, questions) = mpsc::channel(1);
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals, questions };
-        let watches = usize::from(setup.watches);
-        let health = Health::new(watches);
+        let health = Health::new(usize::from(setup.watches));
         let metrics = Metrics::new(health.clone());
         let outputs = Outputs {
             checks,
             relist: relist_out,
             controller_status,
+            activity: watch::Sender::default(),
             metrics: metrics.target(TARGET),
             health: health.add_loop(),
         };
@@ -272,7 +272,7 @@ impl Stage {
             spawn(EventLoop::new(connection, view, options, clock, outputs), inputs, stopped)
         };
         let approving = tokio::spawn(operator::approve_when_healed(self.shared.clone(), number, status, operator));
-        let living = tokio::spawn(operator::live(health, watches));
+        let living = tokio::spawn(operator::live(health, usize::from(setup.watches)));
         let tasks = [task.abort_handle(), approving.abort_handle(), living.abort_handle()];
         world.processes[number].tasks.extend(tasks);
         world.end_if_killed(number);

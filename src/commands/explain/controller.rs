@@ -1,15 +1,9 @@
 //! The answer of the running controller about one pod, read leniently: it may be another version of the program.
 
-use std::time::Duration;
-
 use reqwest::{StatusCode, Url};
 use serde_json::Value;
 
-use crate::model::uid::Uid;
-
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes of the answer.
-const ANSWER_BYTES: usize = 4 << 20;
+use crate::{commands::admin_client, model::uid::Uid};
 
 /// The page `/status/pods/NAMESPACE/NAME`.
 pub(super) struct ControllerAnswer(Value);
@@ -19,25 +13,8 @@ pub(super) struct ControllerView(Value);
 
 /// Asks the controller. The error says why there is no answer.
 pub(super) async fn ask(admin: &Url, namespace: &str, name: &str) -> Result<ControllerAnswer, String> {
-    let mut url = admin.clone();
-    url.set_path(&format!("/status/pods/{namespace}/{name}"));
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_certs_only([])
-        .timeout(ANSWER_WITHIN)
-        .build();
-    let client = client.map_err(|error| error.to_string())?;
-    let failed = |error: reqwest::Error| format!("the controller does not answer at {admin}: {error}");
-    let mut answer = client.get(url).send().await.map_err(failed)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES {
-            return Err("the answer is too long for a controller; check --admin".to_owned());
-        }
-    }
-    read(answer.status(), &body)
+    let (status, body) = admin_client::get(admin, &format!("/status/pods/{namespace}/{name}")).await?;
+    read(status, &body)
 }
 
 fn read(status: StatusCode, body: &[u8]) -> Result<ControllerAnswer, String> {

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    commands::Error,
+    commands::{Error, progress_line::ProgressLine},
     reconcile::{
         absence::hold::{HoldId, HoldSummary},
         status::{ControllerStatus, SessionState},
@@ -35,6 +35,13 @@ pub(super) struct Progress {
 impl Progress {
     /// Returns when the registry holds no record of ours, or when nothing is deleted any more.
     pub(super) async fn run(self) -> Result<(), Error> {
+        let mut line = ProgressLine::new("deleting");
+        let result = self.follow(&mut line).await;
+        line.end().await;
+        result
+    }
+
+    async fn follow(&self, line: &mut ProgressLine) -> Result<(), Error> {
         let (mut approved, mut logged, mut refused_since) = (Vec::new(), Instant::now(), None);
         let (mut least, mut advanced) = (i64::MAX, Instant::now());
         loop {
@@ -48,6 +55,8 @@ impl Progress {
             }
             self.approve(&status.holds, &mut approved).await?;
             let counts = Counts::of(&self.metrics);
+            let left = usize::try_from(counts.left).unwrap_or_default();
+            line.show(self.shown.saturating_sub(left), self.shown).await;
             refused_since = counts.is_refused().then(|| refused_since.unwrap_or_else(Instant::now));
             if refused_since.is_some_and(|since: Instant| since.elapsed() >= REFUSED_FOR) {
                 return Ok(());

@@ -20,7 +20,7 @@ use crate::{
         guarantees::{GuaranteeLevel, guarantees},
         target::Target,
     },
-    reconcile::status::ControllerStatus,
+    reconcile::{activity::Activity, status::ControllerStatus},
     registry::Registry,
     telemetry::{
         health::LoopHealth,
@@ -34,6 +34,7 @@ pub(in crate::commands) struct RunningTarget {
     pub(in crate::commands) settings: Arc<TargetSettings>,
     pub(in crate::commands) metrics: TargetMetrics,
     pub(in crate::commands) status: watch::Sender<ControllerStatus>,
+    pub(super) activity: watch::Sender<Activity>,
     /// Why its loop ended while the process went on.
     pub(in crate::commands) stopped: Arc<OnceLock<String>>,
     /// Questions for its loop.
@@ -46,7 +47,8 @@ impl RunningTarget {
         let metrics = metrics.target(settings.name);
         let (status, _) = watch::channel(ControllerStatus::default());
         let (questions, receiver) = mpsc::channel(AT_ONCE);
-        (Self { settings: Arc::new(settings), metrics, status, stopped: Arc::default(), questions }, receiver)
+        let activity = watch::Sender::default();
+        (Self { settings: Arc::new(settings), metrics, status, activity, stopped: Arc::default(), questions }, receiver)
     }
 
     /// The status while the loop runs.
@@ -144,6 +146,7 @@ impl EventLoops {
         let _ = target.stopped.set(error.to_string());
         health.ended();
         target.status.send_replace(ControllerStatus::default());
+        target.activity.send_replace(Activity::default());
         tracing::error!(
             name = target.settings.name,
             %error,

@@ -13,10 +13,11 @@ use std::collections::HashSet;
 
 use crate::{
     controller::lists::Lists,
-    model::{pass::Pass, uid::Uid},
+    model::{moment::Moment, pass::Pass, uid::Uid},
     reconcile::{
         decide::Action,
         ledger::{Ledger, entry::LedgerEntry},
+        progress::WorkProgress,
     },
 };
 
@@ -58,7 +59,8 @@ pub(super) struct FullReconcile {
     restarts: bool,
     /// Whether one is due after the one under way.
     follows: bool,
-    under_way: Option<(Pass, Survey)>,
+    /// With the time when it began.
+    under_way: Option<(Pass, Survey, Moment)>,
 }
 
 impl FullReconcile {
@@ -87,36 +89,41 @@ impl FullReconcile {
     }
 
     /// Begins one over this number of ledger entries. What the one under way has found does not count.
-    pub(super) fn begin(&mut self, entries: usize) {
-        self.under_way = Some((Pass::over(entries), Survey::default()));
+    pub(super) fn begin(&mut self, entries: usize, now: Moment) {
+        self.under_way = Some((Pass::over(entries), Survey::default(), now));
+    }
+
+    pub(super) fn progress(&self) -> Option<WorkProgress> {
+        let (pass, _, begun) = self.under_way.as_ref()?;
+        let (done, total) = pass.done_of();
+        Some(WorkProgress { begun: *begun, done: done as u64, total: Some(total as u64) })
     }
 
     pub(super) fn pass(&mut self) -> Option<&mut Pass> {
-        self.under_way.as_mut().map(|(pass, _)| pass)
+        self.under_way.as_mut().map(|(pass, ..)| pass)
     }
 
     /// The pod is back.
     pub(super) fn leave_out(&mut self, uid: &Uid) {
-        if let Some((_, survey)) = &mut self.under_way {
+        if let Some((_, survey, _)) = &mut self.under_way {
             survey.absent.remove(uid);
         }
     }
 
     /// The survey under way.
     pub(super) fn survey(&mut self) -> Option<&mut Survey> {
-        self.under_way.as_mut().map(|(_, survey)| survey)
+        self.under_way.as_mut().map(|(_, survey, _)| survey)
     }
 
     /// What it found, once it is complete.
     pub(super) fn take(&mut self) -> Option<Survey> {
-        self.under_way.take_if(|(pass, _)| pass.is_over()).map(|(_, survey)| survey)
+        self.under_way.take_if(|(pass, ..)| pass.is_over()).map(|(_, survey, _)| survey)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::moment::Moment;
 
     fn found(reconcile: &mut FullReconcile) -> Option<usize> {
         reconcile.take().map(|survey| survey.absent.len())
@@ -128,7 +135,7 @@ mod tests {
         let note = |reconcile: &mut FullReconcile, name: &str| {
             reconcile.survey().unwrap().note(name.into(), Action::AwaitConfirmation, &lists, &ledger);
         };
-        reconcile.begin(2);
+        reconcile.begin(2, Moment::START);
         assert_eq!(reconcile.pass().unwrap().portion(&mut 1), Some(1..2));
         note(&mut reconcile, "a");
         assert_eq!((found(&mut reconcile), reconcile.is_done()), (None, false));
@@ -139,11 +146,11 @@ mod tests {
         reconcile.leave_out(&"a".into());
         reconcile.pass().unwrap().portion(&mut 1);
         assert_eq!((found(&mut reconcile), reconcile.take_due(), reconcile.is_done()), (Some(1), true, true));
-        reconcile.begin(2);
+        reconcile.begin(2, Moment::START);
         note(&mut reconcile, "a");
         reconcile.restart();
         assert!(reconcile.take_due());
-        reconcile.begin(0);
+        reconcile.begin(0, Moment::START);
         assert_eq!(found(&mut reconcile), Some(0), "what was found before does not count");
     }
 
@@ -153,7 +160,7 @@ mod tests {
             (FullReconcile::default(), Lists::new(1, Vec::new()), Ledger::default());
         ledger.pod_seen(&"a".into(), 0, Moment::START);
         for name in ["a", "b"] {
-            reconcile.begin(0);
+            reconcile.begin(0, Moment::START);
             reconcile.survey().unwrap().note(name.into(), Action::AwaitList, &lists, &ledger);
             assert!(reconcile.take().is_some_and(|survey| survey.needs_list && survey.unplaced.is_empty()), "{name}");
         }

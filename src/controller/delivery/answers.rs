@@ -70,6 +70,7 @@ impl Delivery {
         }
         let outcome = match ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
+                effects.push(DeliveryEffect::Acknowledged(uid.clone(), in_flight.kind));
                 self.budget.acknowledged(attempt);
                 self.metrics.acknowledged_after(now.since(since));
                 OperationOutcome::Done

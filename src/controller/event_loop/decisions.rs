@@ -141,7 +141,7 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn reconcile_all(&mut self, left: &mut usize, now: Moment) {
         if self.absences.take_reconcile() {
             self.ledger.begin_backlog(now);
-            self.absences.begin_reconcile(self.ledger.entry_count());
+            self.absences.begin_reconcile(self.ledger.entry_count(), now);
         }
         while let Some(positions) = self.absences.next_portion(left) {
             // From the highest position down: the last pod takes the position of a forgotten one, and is done already.

@@ -46,6 +46,11 @@ impl LastAnswers {
         self.recent.insert(key, KeptAnswer { outcome: fault.into(), cause, at }, ANSWERS_KEPT);
     }
 
+    /// Why the registry rejected the record, and when it said so.
+    pub(super) fn rejection(&self, key: &Uid) -> Option<(String, Moment)> {
+        self.recent.get(key).map(|answer| (answer.cause.to_string(), answer.at))
+    }
+
     fn of(&self, key: &Uid, now: Moment) -> Option<RecordAnswer> {
         let KeptAnswer { outcome, cause, at } = self.recent.get(key)?;
         Some(RecordAnswer { outcome, cause: cause.to_string(), age: now.since(*at) })

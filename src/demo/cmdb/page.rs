@@ -12,9 +12,8 @@ use std::{
 use axum::{
     Router,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderName, HeaderValue, header},
-    response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    response::Response,
+    routing::get,
 };
 use minijinja::HtmlEscape;
 use serde::Deserialize;
@@ -27,6 +26,7 @@ use super::{
     query::{SYSTEMS, encode},
     store::{ShownSystems, SystemMembers},
 };
+use crate::listen::document::{HTML, document, file};
 
 /// Systems per page.
 const ROWS: usize = 100;
@@ -34,16 +34,12 @@ const MOST_COLUMNS: usize = 24;
 const FILTER_CHARS: usize = 200;
 /// How long a changed row is highlighted: somewhat longer than the page's interval.
 const FRESH: Duration = Duration::from_millis(2_500);
-/// The page loads only files of this server, and no other page may embed it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// Columns that people look for first, and those that only programs need. The others are in between, sorted by name.
 const FIRST: [&str; 6] = ["name", "title", "hostname", "namespace", "state", "status"];
 const LAST: [&str; 4] = ["uid", "owner", "mark", "digest"];
 /// SystemMembers that the server adds. They have no columns, or others.
 const OWN: [&str; 2] = ["id", "revision"];
 
-const HTML: &str = "text/html; charset=utf-8";
 const HEAD: &str = include_str!("page/head.html");
 const FOOT: &str = include_str!("page/foot.html");
 
@@ -61,22 +57,6 @@ pub(super) fn router() -> Router<Cmdb> {
         .route("/page/app.js", file("text/javascript; charset=utf-8", include_str!("page/app.js")))
         .route("/page/style.css", file("text/css; charset=utf-8", include_str!("page/style.css")))
         .route("/page/icon.svg", file("image/svg+xml", include_str!("page/icon.svg")))
-}
-
-fn file(kind: &'static str, content: &'static str) -> MethodRouter<Cmdb> {
-    get(move || std::future::ready(document(kind, content)))
-}
-
-fn document(kind: &'static str, content: impl IntoResponse) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    ];
-    (headers, content).into_response()
 }
 
 async fn index(State(cmdb): State<Cmdb>, view: Result<Query<View>, QueryRejection>) -> Response {

@@ -78,6 +78,8 @@ pub struct Elector {
     /// Start of the current term.
     led_since: Option<Moment>,
     leadership_sender: watch::Sender<Leadership>,
+    /// The holder of the Lease as it was last read or written, for people. Empty before, and if the Lease is free.
+    holder: watch::Sender<String>,
     failures: u64,
     metrics: Metrics,
     reminder: Reminder,
@@ -107,11 +109,17 @@ impl Elector {
             controller_status,
             led_since: None,
             leadership_sender,
+            holder: watch::Sender::default(),
             failures: 0,
             metrics,
             reminder: Reminder::default(),
         };
         (elector, leadership)
+    }
+
+    /// The holder of the Lease, for people. Empty before it is known, and if the Lease is free.
+    pub fn holder(&self) -> watch::Receiver<String> {
+        self.holder.subscribe()
     }
 
     /// Acquires and renews the lease until `shutdown` completes; then releases it.
@@ -175,6 +183,18 @@ impl Elector {
         let leadership = self.election.leadership().counted_from(created(&self.document));
         self.leadership_sender
             .send_if_modified(|leadership_sender| std::mem::replace(leadership_sender, leadership) != leadership);
+        let holder = match leadership {
+            // It was read before this process acquired it.
+            Leadership::Leader { .. } => self.election.me(),
+            _ => self.election.holder().unwrap_or_default(),
+        };
+        self.holder.send_if_modified(|shown| {
+            let is_news = *shown != holder;
+            if is_news {
+                holder.clone_into(shown);
+            }
+            is_news
+        });
     }
 
     async fn release(mut self) {

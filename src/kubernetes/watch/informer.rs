@@ -238,6 +238,12 @@ impl Informer {
         self.setup.metrics.relisted(reason);
         self.log.list_began(reason);
         self.listing.begin(now);
+        self.note_list_progress(now);
+    }
+
+    fn note_list_progress(&self, now: Moment) {
+        let progress = self.listing.progress(self.writer.count(), now);
+        self.setup.health.watch_lists(self.watch, progress);
     }
 
     async fn attempt_failed(&mut self, failed: &FailedAttempt, now: Moment) -> Result<(), Stop> {
@@ -280,6 +286,7 @@ impl Informer {
         }
         let PodPage { begun, items, next, is_consistent, .. } = page;
         let uids = self.store_items(items, now);
+        self.note_list_progress(now);
         self.send(PodEvent::Page { watch: self.watch, uids, at: begun }).await?;
         if next.is_none() { self.listed(is_consistent, now).await } else { Ok(()) }
     }
@@ -290,6 +297,7 @@ impl Informer {
         match effect {
             FirstPage::Discarded { retry_in } => {
                 self.log.list_older(retry_in);
+                self.note_list_progress(now);
                 return false;
             }
             FirstPage::Merged => self.writer.begin_list(Some(&page.version)),
@@ -328,6 +336,7 @@ impl Informer {
     /// The list is complete: a watch starts.
     async fn listed(&mut self, is_consistent: bool, now: Moment) -> Result<(), Stop> {
         let Some(complete) = self.listing.complete(is_consistent, &mut self.newest, now) else { return Ok(()) };
+        self.note_list_progress(now);
         match complete.wholeness {
             Wholeness::Whole => {}
             Wholeness::Unsure(expected) => self.log.list_incomplete(expected),
@@ -408,6 +417,7 @@ impl Informer {
         let effect = self.watching.reject(cause, RelistReason::Stale, at_least, now);
         // The running list may come from the same lagging server.
         self.listing.discard();
+        self.note_list_progress(now);
         self.apply_watch(effect, now);
         false
     }

@@ -2,6 +2,7 @@
 //! test waits for the clock of the machine.
 
 mod absence;
+mod activity;
 mod attempts;
 mod backlog;
 mod budget;

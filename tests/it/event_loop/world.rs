@@ -24,6 +24,7 @@ use pod_registrar::{
             check::{Check, CheckFinding, CheckResult, Confirmation},
             hold::{HoldId, HoldSummary},
         },
+        activity::Activity,
         deletion::Deletion,
         election::Leadership,
         pod_event::{PodEvent, WatchList},
@@ -80,6 +81,7 @@ pub(super) struct EventLoopHarness {
     asked: mpsc::Receiver<Check>,
     answers: mpsc::Sender<CheckResult>,
     status: watch::Receiver<ControllerStatus>,
+    activity: watch::Receiver<Activity>,
     approvals: mpsc::Sender<HoldId>,
     questions: mpsc::Sender<PodQuestion>,
     stop: Option<oneshot::Sender<()>>,
@@ -149,6 +151,7 @@ impl EventLoopHarness {
         let (checks, asked) = mpsc::channel(4);
         let (answers, check_results) = mpsc::channel(4);
         let (controller_status, status) = watch::channel(ControllerStatus::default());
+        let (shown, activity) = watch::channel(Activity::default());
         let (approvals, approvals_in) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let health = Health::new(1);
@@ -157,6 +160,7 @@ impl EventLoopHarness {
             checks,
             relist: relist_out,
             controller_status,
+            activity: shown,
             metrics: metrics.target("default"),
             health: health.add_loop(),
         };
@@ -193,6 +197,7 @@ impl EventLoopHarness {
             asked,
             answers,
             status,
+            activity,
             approvals,
             questions,
             stop: Some(stop),
@@ -248,6 +253,10 @@ impl EventLoopHarness {
 
     pub(super) fn is_in_sync(&self) -> bool {
         self.status.borrow().in_sync
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        self.activity.borrow().clone()
     }
 
     pub(super) fn status(&self) -> ControllerStatus {

@@ -32,7 +32,11 @@ async fn demo_writes_to_another_registry() {
     demo.log_line("registry compared").await;
     until("the addresses are printed", || demo.stdout().len() == 3).await;
     let shown = demo.stdout();
-    assert!(shown[0].ends_with(&format!(" {}/", registry.url)) && shown[2].ends_with("/metrics"), "{shown:?}");
+    assert!(
+        shown[0].ends_with(&format!(" {}/", registry.url))
+            && shown[2].starts_with("The controller's page:    http://127.0.0.1:"),
+        "{shown:?}"
+    );
     assert!(shown[1].starts_with("The cluster's API server: http://127.0.0.1:"), "{shown:?}");
     demo.terminate();
     assert_eq!(demo.code().await, 0);

@@ -9,7 +9,7 @@ use pod_registrar::model::ids::DEFAULT_OWNER;
 const LEASE: [&str; 2] = ["--approval-lease", "default/registrar"];
 
 /// Creates an empty Lease, as the deployment does.
-async fn lease(world: &ProcessHarness) -> String {
+pub(super) async fn lease(world: &ProcessHarness) -> String {
     let leases = format!("{}/apis/coordination.k8s.io/v1/namespaces/default/leases", world.kube.api.url());
     let lease = json!({"metadata": {"name": "registrar"}, "spec": {}});
     let answer = http_client().post(&leases).json(&lease).send().await.unwrap();

@@ -29,6 +29,7 @@ mod restart;
 mod scope;
 mod settings;
 mod slow;
+mod status;
 mod targets;
 mod targets_command;
 mod uncertain;

@@ -352,7 +352,7 @@ async fn probes_request_paths_that_are_served() {
     let metrics = Metrics::new(health.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let pod = |_, _| -> futures::future::BoxFuture<'static, admin::JsonPage> { unreachable!("no probe asks for it") };
-    let pages = Pages { health, metrics, status: Box::new(|| serde_json::Value::Null), pod: Box::new(pod) };
+    let pages = Pages { health, metrics, status: Box::new(admin::status::StatusDocument::default), pod: Box::new(pod) };
     let server = tokio::spawn(admin::serve(listener, pages, async move { drop(stopped.await) }));
     let deployment = text("deploy/deployment.yaml");
     let paths = values(&deployment, "path");

@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("conformance", &["connect", "files", "model"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
-    ("demo", &["model"]),
+    ("demo", &["listen", "model"]),
     ("cli", &["files", "model", "reconcile", "telemetry"]),
     ("fuzz", &["demo"]),
 ];
@@ -89,7 +89,7 @@ const IMPURE: [&str; 21] = [
 
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
-const WALL_CLOCK_READERS: [(&str, &str); 10] = [
+const WALL_CLOCK_READERS: [(&str, &str); 11] = [
     ("src/registry/mapped/sign.rs", "the time in a signature, which receivers compare with theirs"),
     ("src/registry/mapped/mod.rs", "the times of changes and rounds, for templates that send them"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
@@ -99,6 +99,7 @@ const WALL_CLOCK_READERS: [(&str, &str); 10] = [
     ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
     ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
     ("src/commands/check/clocks.rs", "compares the clocks of servers with this one, for a person"),
+    ("src/commands/run/status.rs", "the time of a status, for people"),
     ("src/commands/instance.rs", "the first epoch for a registry without sessions"),
 ];
 

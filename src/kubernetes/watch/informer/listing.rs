@@ -13,7 +13,7 @@ use crate::{
         pod_event::WatchList,
         retry,
     },
-    telemetry::metrics::labels::RelistReason,
+    telemetry::{health::ListRead, metrics::labels::RelistReason},
 };
 
 /// Deletion events that are remembered while a list runs. After more of them, the watch pauses until the list is
@@ -244,6 +244,18 @@ impl Listing {
             list.items.pods += items.pods;
             list.items.unidentified += items.unidentified;
         }
+    }
+
+    /// How far the running list is. Without a number from the API server, it is expected to have as many pods as `before`.
+    pub(super) fn progress(&self, before: usize, now: Moment) -> Option<ListRead> {
+        let list = self.running.as_ref()?;
+        let done = list.items.pods + list.items.unidentified;
+        let expected = match list.expected {
+            ExpectedItems::Items(items) => items,
+            ExpectedItems::OnePage | ExpectedItems::Unknown => before,
+        };
+        let total = Some(expected as u64).filter(|_| expected > done);
+        Some(ListRead { elapsed: now.since(list.begun), done: done as u64, total })
     }
 
     /// Whether a deletion event of this pod is newer than the running list.

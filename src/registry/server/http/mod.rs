@@ -29,6 +29,7 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use super::{problem::ProblemKind, store::RecordStore, tokens::Tokens};
+use crate::listen::document::{HTML, file};
 use answer::Refusal;
 use auth::{Caller, Logins};
 use shares::Shares;
@@ -87,13 +88,13 @@ fn protocol_routes() -> Vec<Route> {
 /// The addresses that need no credential.
 fn open_routes() -> Vec<Route> {
     vec![
-        ("GET", "/", page::file("text/html; charset=utf-8", include_str!("../page/index.html"))),
-        ("GET", "/page/app.js", page::file("text/javascript; charset=utf-8", include_str!("../page/app.js"))),
-        ("GET", "/page/style.css", page::file("text/css; charset=utf-8", include_str!("../page/style.css"))),
-        ("GET", "/page/icon.svg", page::file("image/svg+xml", include_str!("../page/icon.svg"))),
+        ("GET", "/", file(HTML, include_str!("../page/index.html"))),
+        ("GET", "/page/app.js", file("text/javascript; charset=utf-8", include_str!("../page/app.js"))),
+        ("GET", "/page/style.css", file("text/css; charset=utf-8", include_str!("../page/style.css"))),
+        ("GET", "/page/icon.svg", file("image/svg+xml", include_str!("../page/icon.svg"))),
         ("POST", "/page/login", post(auth::login)),
         ("POST", "/page/logout", post(auth::logout)),
-        ("GET", "/openapi.json", page::file("application/json", page::OPENAPI)),
+        ("GET", "/openapi.json", file("application/json", page::OPENAPI)),
         ("GET", "/healthz", get(page::health)),
     ]
 }
