@@ -89,9 +89,9 @@ async fn failed_page_is_read_again_alone() {
     }
     fake.contents().page_size = 2;
     let first = client.inventory(None, None, 100).await.unwrap();
-    fake.fail([Fault::Refuse(503, ""), Fault::Refuse(500, "")]);
+    fake.fail([Fault::Refuse(429, ""), Fault::Refuse(500, "")]);
     let again = async || client.inventory(None, first.next.clone(), 100).await;
-    assert!(matches!(again().await, Err(Failure::Throttled { status: 503, .. })));
+    assert!(matches!(again().await, Err(Failure::Throttled { status: 429, .. })));
     assert!(matches!(again().await, Err(Failure::Broken(_))));
     let second = again().await.unwrap();
     assert_eq!((first.items.len(), second.items.len(), second.count), (2, 2, 4));

@@ -110,6 +110,29 @@ async fn lost_create_makes_no_second_record() {
 }
 
 #[tokio::test]
+async fn create_refused_by_a_proxy_is_looked_up() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    for (n, status) in [(1, 408), (2, 503)] {
+        fake.fail([Fault::Replace(status)]);
+        assert!(matches!(write_pod(&client, n, "web").await, Err(Failure::Broken(_))));
+        assert_eq!(write_pod(&client, n, "web").await, DONE, "found, and equal");
+        assert_eq!(fake.held(), usize::from(n));
+    }
+    // One that the registry refused is sent again without a lookup. A file may say that it always does.
+    let certain = format!("{ASSIGNED}outcome: [{{status: 503, is: retry}}]\n");
+    for (members, fault) in [(ASSIGNED, Fault::AskToWait(503)), (&certain, Fault::Refuse(503, ""))] {
+        let client = fake.client(members);
+        fake.requests();
+        fake.fail([fault]);
+        assert!(matches!(write_pod(&client, 3, "web").await, Err(Failure::Throttled { status: 503, .. })));
+        assert_eq!(write_pod(&client, 3, "web").await, DONE);
+        assert_eq!(fake.requests(), ["POST systems"; 2]);
+    }
+}
+
+#[tokio::test]
 async fn lost_create_without_find_waits_for_list() {
     let fake = Fake::start().await;
     fake.contents().assigns = true;
@@ -300,18 +323,23 @@ async fn answers_have_the_consequences_of_the_table() {
     for (status, text, start) in [
         (422, "{\"error\": \"bad\"}", "rejected: status 422"),
         (404, "{}", "rejected: status 404"),
-        (408, "", "retry: status 408"),
+        (408, "", "Err(Broken("),
         (500, "oops", "uncertain: status 500"),
         (502, "", "Err(Broken("),
         (301, "", "Err(Broken("),
         (429, "", "Err(Throttled { status: 429"),
-        (503, "", "Err(Throttled { status: 503"),
+        (503, "", "Err(Broken("),
         (401, "", "Err(Unauthorized { status: 401"),
         (200, "<html>sign in</html>", "Err(Broken("),
     ] {
         fake.fail([Fault::Refuse(status, text)]);
         let cause = cause(write_pod(&client, 1, "web").await);
         assert!(cause.starts_with(start), "{status}: {cause}");
+    }
+    for status in [429, 503] {
+        fake.fail([Fault::AskToWait(status)]);
+        let after = Some(Duration::from_secs(7));
+        assert_eq!(write_pod(&client, 1, "web").await, Err(Failure::Throttled { status, after }));
     }
     assert_eq!(write_pod(&client, 1, "poison").await.map(|v| matches!(v, Verdict::Rejected { .. })), Ok(true));
 }
