@@ -59,7 +59,7 @@ pub(super) struct Records {
     timeout: Duration,
     pub(super) shown: ShownRecords,
     recent: HashMap<Uid, Recent>,
-    /// Until when the create may arrive at the registry.
+    /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
     pub(super) differing: DifferingRecords,
@@ -170,7 +170,7 @@ impl Records {
 
     /// The registry contradicts what is known: the record has to be read before it is written again.
     pub(super) fn doubt(&mut self, key: &Uid) {
-        self.uncertain.insert(key.clone(), Instant::now());
+        self.uncertain.insert(key.clone(), Instant::now() + self.lag);
     }
 
     /// The registry has no such record.
@@ -185,27 +185,28 @@ impl Records {
     pub(super) fn begin_create(&mut self, key: &Uid, id: &str) {
         self.table.change(key, |row| row.set_id(key, id));
         // The request may be given up without an answer, and then arrive for as long again.
-        self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout);
+        self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout + self.lag);
     }
 
     /// A create had no answer of the registry, which may still receive it.
     pub(super) fn create_unanswered(&mut self, key: &Uid) {
-        let timeout = self.timeout;
+        let left = self.timeout + self.lag;
         if let Some(until) = self.uncertain.get_mut(key) {
-            *until = Instant::now() + timeout;
+            *until = Instant::now() + left;
         }
     }
 
-    /// How long a create of this record may still arrive at the registry.
-    pub(super) fn create_may_arrive(&self, key: &Uid) -> Option<Duration> {
+    /// How long a create of this record may still arrive at the registry, or be missing in lookups.
+    pub(super) fn create_may_show(&self, key: &Uid) -> Option<Duration> {
         let left = self.uncertain.get(key)?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     /// A create had no clear answer.
     pub(super) fn create_ended(&mut self, key: &Uid) {
+        let lag = self.lag;
         if let Some(until) = self.uncertain.get_mut(key) {
-            *until = Instant::now();
+            *until = Instant::now() + lag;
         }
     }
 
@@ -439,7 +440,7 @@ impl Records {
         let Self { table, missing, uncertain, unlisted, ineffective, moved, .. } = self;
         unlisted.end_list(shown.is_empty(), may_skip);
         // A create without a clear answer is sent again only after two lists without its record.
-        uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
+        uncertain.iter_mut().filter(|(key, until)| begun > **until && !shown.contains(*key)).for_each(
             |(key, until)| {
                 if unlisted.is_skipped_once(key) {
                     *until = begun;
@@ -458,7 +459,7 @@ impl Records {
                     further.push((key.clone(), fingerprint));
                     return true;
                 }
-            } else if uncertain.get(key).is_some_and(|until| begun <= *until + lag) {
+            } else if uncertain.get(key).is_some_and(|until| begun <= *until) {
                 // A create without a clear answer may have made it since.
                 return true;
             }
@@ -475,7 +476,7 @@ impl Records {
         missing.retain(|key, _| table.get(key).is_some());
         // In the same order each time.
         further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        uncertain.retain(|_, until| begun <= *until + lag);
+        uncertain.retain(|_, until| begun <= *until);
         further
     }
 }

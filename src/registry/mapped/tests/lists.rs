@@ -137,6 +137,33 @@ async fn record_found_in_the_lag_counts_as_held() {
 }
 
 #[tokio::test]
+async fn lookup_in_the_lag_proves_no_absence() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let members = format!("{}limits: {{timeout: 200ms}}\n", ASSIGNED.replace("count: /count", "lag: 800ms"));
+    let client = fake.client(&members);
+    tokio::time::sleep(client.inventory_again_after().unwrap() + Duration::from_millis(20)).await;
+    inventory(&client).await.unwrap();
+    // One that shows that the registry returns the mark.
+    assert_eq!(write_pod(&client, 0, "web").await, DONE);
+    inventory(&client).await.unwrap();
+    // One answer is lost, and the other one is not clear.
+    for (n, lost) in [(1, Fault::Lose), (2, Fault::Replace(500))] {
+        fake.fail([lost]);
+        assert_ne!(write_pod(&client, n, "web").await, DONE);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        for deletes in [false, true] {
+            fake.fail([Fault::Say(json!({"results": []}).to_string())]);
+            let result = if deletes { delete_pod(&client, n).await } else { write_pod(&client, n, "web").await };
+            let cause = cause(result);
+            assert!(cause.contains("not be shown yet"), "{n} {deletes}: {cause}");
+        }
+        assert_eq!(write_pod(&client, n, "web").await, DONE, "it is shown, and equal");
+        assert_eq!(fake.held(), usize::from(n) + 1);
+    }
+}
+
+#[tokio::test]
 async fn record_is_missing_after_two_lists_apart() {
     let fake = Fake::start().await;
     let client = fake.client(&REST.replace("count: /count", "lag: 200ms"));
