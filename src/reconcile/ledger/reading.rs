@@ -116,9 +116,8 @@ impl Ledger {
             return None;
         }
         if let Some(pending) = self.pending.get_mut(uid) {
-            // The last request was applied, and no other may still arrive.
-            let applied = before.is_some_and(|(known, _)| known == Known::Uncertain) && pending.is_settled_by(held);
-            if let Some(position) = position.filter(|_| applied) {
+            let is_settled = pending.is_settled_by(held);
+            if let Some(position) = position.filter(|_| is_settled) {
                 self.entries.change_at(position, |entry| entry.known = Known::Registered(held));
             } else {
                 pending.was_not_applied();
@@ -227,7 +226,7 @@ mod tests {
         model::{digest::Digest, ids::Version},
         reconcile::{
             ledger::pending::{Applied, AttemptKind, Blame, InFlight},
-            outcome::OperationKind,
+            outcome::{OperationKind, Verdict},
         },
     };
 
@@ -306,6 +305,29 @@ mod tests {
         let (mut ledger, uid) = seeded_with_failed_put();
         ledger.inventory_has(&uid, held(1), NOW);
         assert_eq!(ledger.known(&uid), Known::Registered(held(1)));
+    }
+
+    #[test]
+    fn inventory_settles_a_put_that_was_never_sent() {
+        // An entry that no list has reached is uncertain.
+        for before in [Known::Absent, Known::Uncertain] {
+            let (mut ledger, uid) = (Ledger::default(), Uid::from("a"));
+            ledger.finish_reading();
+            ledger.pod_seen(&uid, 0, NOW);
+            ledger.set_known(&uid, before);
+            let result = Known::Registered(held(1));
+            let in_flight = InFlight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq: 1 } };
+            ledger.begin(&uid, in_flight, NOW);
+            ledger.assume(|_, _| None);
+            ledger.inventory_has(&uid, held(1), NOW);
+            assert_eq!(ledger.known(&uid), before, "it is in flight");
+            ledger.settle(&uid, Verdict::Retry { after: None, cause: "waits for a list".to_owned() }, NOW, 0);
+            ledger.inventory_has(&uid, held(1), NOW);
+            assert_eq!(ledger.known(&uid), before, "it was answered during the reading");
+            ledger.assume(|_, _| None);
+            ledger.inventory_has(&uid, held(1), NOW);
+            assert_eq!((ledger.known(&uid), ledger.owned()), (result, 1));
+        }
     }
 
     #[test]
