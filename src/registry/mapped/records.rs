@@ -254,6 +254,7 @@ impl Records {
             row.set_id(key, &record.id);
             row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             row.hold(record.fingerprint);
+            row.set(Fact::Kept, true);
         });
     }
 
@@ -404,15 +405,17 @@ impl Records {
             return None;
         }
         self.ineffective.shown(key, id);
-        let held = self.table.get(key).and_then(Row::held);
+        let row = self.table.get(key);
+        let (held, is_kept) = (row.and_then(Row::held), row.is_some_and(|row| row.has(Fact::Kept)));
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
-            Some(sent) if sent != shown => Some(self.differing.listed(key, sent, shown)),
-            _ => {
-                self.differing.remove(key);
-                Some(shown)
-            }
+            // A record that the registry stored as it was sent was edited since.
+            Some(sent) if sent != shown && !is_kept => return Some(self.differing.listed(key, sent, shown)),
+            Some(sent) if sent == shown && !is_kept => self.table.change(key, |row| row.set(Fact::Kept, true)),
+            _ => {}
         }
+        self.differing.remove(key);
+        Some(shown)
     }
 
     /// The list showed these surplus records. Returns the first that the list before did not show.

@@ -196,6 +196,35 @@ async fn changed_value_is_written_twice_and_then_settled() {
     assert_eq!(client.settled(), 0);
 }
 
+#[tokio::test]
+async fn edit_of_a_faithful_record_is_always_repaired() {
+    // The same edit again and again, before each list, is no change that the registry makes.
+    let edit = |fake: &Fake| fake.contents().records.get_mut(&uid(1)).unwrap()["digest"] = json!("00");
+    for is_found in [false, true] {
+        let fake = Fake::start().await;
+        let client = fake.client(REST);
+        assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        let client = if is_found { fake.client(REST) } else { client };
+        if is_found {
+            assert_eq!(write_pod(&client, 1, "web").await, DONE, "a lookup shows it, equal");
+        } else {
+            inventory(&client).await.unwrap();
+        }
+        for _ in 0..4 {
+            edit(&fake);
+            assert_ne!(reported(&client, 1).await, Some(fingerprint(&client, 1, "web")));
+            assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        }
+        // Another record was not shown yet.
+        fake.contents().edit = Some(|record| record["digest"] = json!("00"));
+        for _ in 0..2 {
+            assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+            inventory(&client).await.unwrap();
+        }
+        assert_eq!(client.settled(), 1);
+    }
+}
+
 /// A target whose records are compared by their members.
 fn by_members() -> String {
     REST.replace(", digest: \"{{ digest }}\"", "").replace("digest: /digest", "body: ''")
