@@ -6,6 +6,7 @@ use super::{
     judge::{Ruling, Stop, rule},
     put::id_of,
     records::Knowledge,
+    renamed::is_renamed,
 };
 use crate::{
     mapping::{
@@ -91,6 +92,11 @@ impl KindClient {
         if !self.kind.key_is_id() && known.id.is_none() && !known.is_uncertain {
             // Its id is not known.
             return self.unless_unread(deletion.key);
+        }
+        // The pod of an observed deletion had this very id.
+        if !known.is_written && !deletion.removal.observed {
+            let renamed = is_renamed(&self.records.lock().table, &id_of(deletion.key, known));
+            renamed.map_or(Ok(()), |cause| Err(Stop::rejected(cause)))?;
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {

@@ -11,6 +11,7 @@
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
+//! | What if the registry returns ids in another form? | `renamed` |
 //! | What if the registry changes what is written? | `differing` |
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
@@ -50,6 +51,7 @@ pub mod reader;
 pub mod recorder;
 mod records;
 mod remembered;
+mod renamed;
 mod secrets;
 mod shown;
 mod sign;
