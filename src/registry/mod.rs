@@ -267,6 +267,11 @@ pub trait Registry: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether things that all records may refer to are others since the last call. All pods are projected again.
+    fn take_prepared_change(&self) -> bool {
+        false
+    }
+
     /// What is known of records without a pod that belong to others. None if no record belongs to another one.
     fn kinship(&self) -> Option<&dyn Kinship> {
         None
