@@ -11,6 +11,9 @@ use crate::{
 };
 
 const DONE: Result<Verdict, Failure> = Ok(Verdict::Done);
+/// How the registry changes a record.
+type Edit = fn(&mut serde_json::Value);
+
 const SAYS: &str = "make `item.id` read ids as they are written";
 
 async fn delete_absent(client: &TargetClient, key: &str) -> Result<Verdict, Failure> {
@@ -20,7 +23,7 @@ async fn delete_absent(client: &TargetClient, key: &str) -> Result<Verdict, Fail
 
 #[tokio::test]
 async fn other_form_of_an_id_discards_the_list() {
-    let forms: [(fn(&mut serde_json::Value), String); 2] = [
+    let forms: [(Edit, String); 2] = [
         (|record| record["id"] = record["id"].as_str().unwrap().to_uppercase().into(), uid(10).to_uppercase()),
         (|record| record["id"] = format!("{{{}}}", record["id"].as_str().unwrap()).into(), format!("{{{}}}", uid(10))),
     ];
