@@ -96,7 +96,7 @@ impl KindClient {
         let is_ours = if self.kind.reads_mark() {
             known.is_verified || known.is_written
         } else {
-            known.is_written || known.is_tried || self.kind.exclusive
+            known.may_be_written() || self.kind.exclusive
         };
         let is_read_again = self.kind.reads_mark() && self.records.lock().deletion_log.is_some();
         if is_ours && !lacks_words && !known.is_uncertain && !is_read_again {

@@ -135,8 +135,8 @@ impl KindClient {
             ItemMark::Ours => true,
             ItemMark::Foreign => false,
             ItemMark::NotRead => {
-                let is_written = |id: &str| records.knowledge(&self.kind.key(id)).is_written;
-                self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
+                let may_be_written = |id: &str| records.knowledge(&self.kind.key(id)).may_be_written();
+                self.kind.exclusive || item.id.as_deref().is_some_and(may_be_written)
             }
         };
         listed.take(self.kind, item, is_first, may_be_ours, |key| records.table.get(key)?.remote())

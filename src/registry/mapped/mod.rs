@@ -219,9 +219,7 @@ impl TargetClient {
 fn kind_clients(target: &'static Target, transport: &Arc<TargetTransport>) -> Vec<KindClient> {
     let client = |kind: &'static Kind| {
         let is_referred_to = target.kinds.iter().any(|other| target.refers_to(other, kind));
-        let client = KindClient::new(kind, is_referred_to, transport.clone());
-        client.records.lock().tracks_puts = target.notices.round.is_some();
-        client
+        KindClient::new(kind, is_referred_to, transport.clone())
     };
     target.kinds.iter().map(client).collect()
 }

@@ -73,8 +73,6 @@ pub(super) struct Records {
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
-    /// Whether the table has each record whose put was begun.
-    pub(super) tracks_puts: bool,
     /// Whether a round lasts.
     pub(super) in_round: bool,
     /// Set if an operator asked for the deletions.
@@ -90,13 +88,18 @@ pub(super) struct Knowledge {
     pub(super) exists: bool,
     pub(super) is_verified: bool,
     pub(super) is_written: bool,
-    /// A put was begun, of which the memory knows.
+    /// A put was begun, and not clearly refused.
     pub(super) is_tried: bool,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,
 }
 
 impl Knowledge {
+    /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
+    pub(super) fn may_be_written(&self) -> bool {
+        self.is_written || self.is_tried
+    }
+
     /// Whether a request with these words uses one that the registry tells, and that is not known.
     pub(super) fn lacks(&self, words: WordSet) -> bool {
         (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
@@ -123,7 +126,6 @@ impl Records {
             attempts: HashMap::new(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
-            tracks_puts: false,
             in_round: false,
             deletion_log: None,
         }
@@ -211,11 +213,7 @@ impl Records {
 
     /// The registry did not create the record.
     pub(super) fn not_created(&mut self, key: &Uid) {
-        let was_begun = self.uncertain.remove(key).is_some();
-        // Of a put that was tried before, the memory has to know.
-        if was_begun && self.table.get(key).is_some_and(|row| !row.has(Fact::Exists) && !row.has(Fact::Tried)) {
-            self.table.remove(key);
-        }
+        self.uncertain.remove(key);
     }
 
     /// The registry acknowledged a put.
@@ -436,7 +434,7 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, unlisted, ineffective, moved, .. } = self;
+        let Self { table, missing, uncertain, attempts, unlisted, ineffective, moved, .. } = self;
         unlisted.end_list(shown.is_empty(), may_skip);
         // A create without a clear answer is sent again only after two lists without its record.
         uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
@@ -460,6 +458,9 @@ impl Records {
                 }
             } else if uncertain.get(key).is_some_and(|until| begun <= *until + lag) {
                 // A create without a clear answer may have made it since.
+                return true;
+            } else if !row.has(Fact::Exists) && attempts.get(key).is_some_and(Attempt::is_open) {
+                // So may a put without an answer. Only this row tells that it was sent.
                 return true;
             }
             if row.has(Fact::Exists) {

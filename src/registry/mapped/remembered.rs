@@ -71,9 +71,6 @@ type RowsByKind = HashMap<Option<String>, Vec<(Uid, StoredRow)>>;
 impl Records {
     /// A put is about to be sent. From now on, the registry may hold the record.
     pub(super) fn begin_put(&mut self, key: &Uid, record: &RenderedRecord) {
-        if !self.tracks_puts {
-            return;
-        }
         let (in_round, is_saved) = (self.in_round, self.table.is_saved());
         let is_first = self.table.change(key, |row| {
             let is_first = !row.has(Fact::Tried) && !row.has(Fact::Exists);
@@ -136,7 +133,7 @@ impl Records {
 
     /// The change of a record that the registry may have taken without an acknowledgement.
     fn open_attempt(&self, key: &Uid) -> Option<&Attempt> {
-        self.attempts.get(key).filter(|attempt| attempt.arrival != Arrival::No)
+        self.attempts.get(key).filter(|attempt| attempt.is_open())
     }
 
     /// Whether every record was put in the round that lasts.
@@ -199,7 +196,6 @@ impl Records {
         self.table.recall(table);
         gone.iter().for_each(|key| self.table.note_unsaved(key));
         self.all_have_moved();
-        self.tracks_puts = true;
     }
 
     /// All records, and what the registry acknowledged. What is on its way is of no known content, so that it is sent

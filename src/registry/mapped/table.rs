@@ -38,7 +38,7 @@ pub(super) enum Fact {
     Exists = 8,
     /// A list or a lookup showed the record to this process.
     Shown = 16,
-    /// A put was begun that the memory has to know of: the registry may hold the record.
+    /// A put was begun: the registry may hold the record.
     Tried = 32,
     /// The registry acknowledged the record in the round that lasts.
     InRound = 64,

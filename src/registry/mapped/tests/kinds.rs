@@ -96,6 +96,24 @@ async fn memory_knows_kinds_and_parents() {
     assert_eq!(known(&third, &keys).await, [Some(true), Some(true), None]);
 }
 
+/// Nothing but the attempt says that the registry may hold the port, and which kind it is of.
+#[tokio::test]
+async fn port_without_an_answer_is_deleted() {
+    let fake = Fake::start().await;
+    let client = fake.client(&format!("{MACHINE}{PORT}"));
+    let keys = keys(&client);
+    assert_eq!(write(&client, put(&client, &keys[0])).await, DONE);
+    fake.fail([Fault::Lose]);
+    assert!(write(&client, put(&client, &keys[2])).await.is_err());
+    fake.requests();
+    for key in [&keys[2], &keys[0]] {
+        assert_eq!(write(&client, delete(&client, key)).await, DONE);
+    }
+    let machine = format!("DELETE systems/{}", uid(1));
+    assert_eq!(fake.requests(), [format!("{machine}.eth1"), machine]);
+    assert_eq!(fake.held(), 0);
+}
+
 #[tokio::test]
 async fn rows_of_a_former_kind_stay() {
     let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());

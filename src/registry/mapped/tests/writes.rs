@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fake::{
-    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write, write_pod,
+use super::{
+    fake::{
+        ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write,
+        write_pod,
+    },
+    memory::HOOK,
 };
 use crate::{
     model::{ids::Version, pod::Pod},
@@ -27,6 +31,34 @@ async fn record_is_put_and_deleted() {
     assert_eq!(fake.requests(), ["GET", "PUT", "DELETE"].map(|method| format!("{method} systems/{}", uid(1))));
     assert_eq!(delete_pod(&client, 1).await, DONE, "it is looked up, and gone");
     assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))]);
+}
+
+#[tokio::test]
+async fn put_without_an_answer_is_deleted() {
+    // Neither a memory nor `find` shows the record.
+    let list = "list: {path: systems, items: /results, count: /count}\nitem: {id: /id}\n";
+    for members in [HOOK.to_owned(), format!("{HOOK}{list}")] {
+        let fake = Fake::start().await;
+        let client = fake.client(&members);
+        let lists = members.contains("list:");
+        for fault in [Fault::Lose, Fault::Refuse(502, "")] {
+            fake.fail([fault]);
+            assert!(write_pod(&client, 1, "web").await.is_err());
+            if lists {
+                assert_eq!(inventory(&client).await.unwrap().len(), fake.held(), "this process wrote it");
+            }
+            fake.requests();
+            // A refusal says nothing about the request before.
+            assert!(cause(write_pod(&client, 1, "poison").await).starts_with("rejected"));
+            assert!(delete_pod(&client, 1).await.is_ok());
+            assert_eq!((fake.requests().len(), fake.held()), (2, 0), "{members}");
+        }
+        assert!(cause(write_pod(&client, 2, "poison").await).starts_with("rejected"));
+        fake.contents().records.insert(uid(2), json!({"id": uid(2), "title": "theirs"}));
+        assert!(inventory(&client).await.is_ok_and(|shown| shown.is_empty()) || !lists);
+        assert_eq!(delete_pod(&client, 2).await, DONE);
+        assert_eq!(fake.held(), 1, "it was clearly refused");
+    }
 }
 
 #[tokio::test]
