@@ -206,6 +206,6 @@ fn report(further_settled: usize, ineffective: Option<IneffectiveReport>) {
 
 fn inventory_page(page: ListedPage, list: &mut ListInProgress, next: Option<String>) -> InventoryPage {
     list.reported += u64::try_from(page.len()).unwrap_or(u64::MAX);
-    let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint, version: None };
+    let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint: Some(fingerprint), version: None };
     InventoryPage { items: page.into_iter().map(item).collect(), next, count: list.reported, as_of: 0 }
 }

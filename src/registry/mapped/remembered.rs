@@ -28,15 +28,15 @@ use crate::{
 struct RememberedRecord {
     key: Uid,
     parent: Option<Uid>,
-    /// That of no record if the content is not known.
-    held: Fingerprint,
+    /// None if the registry may hold the record or not.
+    held: Option<Fingerprint>,
 }
 
 /// The pages of the inventory that are still to be read.
 pub(super) struct RememberedPages {
     /// Identifies the next page, for the caller.
     token: String,
-    rest: std::vec::IntoIter<(Uid, Fingerprint)>,
+    rest: std::vec::IntoIter<(Uid, Option<Fingerprint>)>,
     count: u64,
 }
 
@@ -198,12 +198,15 @@ impl Records {
         self.all_have_moved();
     }
 
-    /// All records, and what the registry acknowledged. What is on its way is of no known content, so that it is sent
-    /// again, and so is what the round that lasts has not put.
+    /// All records, and what the registry acknowledged. What is on its way may be held or not. What the round that lasts
+    /// has not put is of no known content, so that it is sent again.
     fn remembered(&self) -> Vec<RememberedRecord> {
         let shown = |(key, row): (&Uid, &Row)| {
-            let is_known = self.open_attempt(key).is_none() && (!self.in_round || row.has(Fact::InRound));
-            let held = row.held().filter(|_| is_known).unwrap_or_default();
+            let is_again = self.in_round && !row.has(Fact::InRound);
+            let content = |held| if is_again { Fingerprint::default() } else { held };
+            // Other leaders may have removed it.
+            let is_doubted = row.held() == Some(Fingerprint::default());
+            let held = row.held().filter(|_| !is_doubted && self.open_attempt(key).is_none()).map(content);
             RememberedRecord { key: key.clone(), parent: row.parent(), held }
         };
         self.table.iter().map(shown).collect()
@@ -313,8 +316,8 @@ impl TargetClient {
         self.memory.save(round).await
     }
 
-    /// All records. What the registry may have removed with its parent is of no known content.
-    fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
+    /// All records. What the registry may have removed with its parent may be held or not.
+    fn remembered(&self) -> Vec<(Uid, Option<Fingerprint>)> {
         let (mut all, mut gone) = (Vec::new(), HashSet::new());
         // Each kind stands behind the one that it belongs to.
         for kind in &self.kinds {
@@ -324,7 +327,7 @@ impl TargetClient {
                 for record in &mut records {
                     let is_gone = |parent: &Uid| gone.contains(parent) || parents.may_be_deleted(parent);
                     if record.parent.as_ref().is_some_and(is_gone) {
-                        record.held = Fingerprint::default();
+                        record.held = None;
                         gone.insert(record.key.clone());
                     }
                 }

@@ -69,7 +69,7 @@ async fn known(client: &TargetClient, keys: &[Uid]) -> Vec<Option<bool>> {
     let items = inventory(client).await.unwrap();
     let is_known = |key: &Uid| {
         let item = items.iter().find(|item| item.uid == *key)?;
-        Some(item.fingerprint != Fingerprint::default())
+        Some(item.fingerprint.unwrap_or_default() != Fingerprint::default())
     };
     keys.iter().map(is_known).collect()
 }

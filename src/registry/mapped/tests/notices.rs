@@ -53,7 +53,7 @@ async fn client(fake: &Fake, memory: Option<&Path>, term: u64) -> TargetClient {
 /// The number of records whose content the inventory knows, and of the others.
 async fn known(client: &TargetClient) -> (usize, usize) {
     let items = inventory(client).await.unwrap();
-    let unknown = items.iter().filter(|item| item.fingerprint == Fingerprint::default()).count();
+    let unknown = items.iter().filter(|item| item.fingerprint.unwrap_or_default() == Fingerprint::default()).count();
     (items.len() - unknown, unknown)
 }
 
