@@ -1,7 +1,7 @@
 //! Reading a list page by page.
 //!
-//! A list is complete or it fails: a page that comes twice, a page of another address, too many pages, and a number of
-//! records that differs from the registry's count are errors.
+//! A list is complete or it fails: a page that comes twice, a page of another address, too many pages, a last page that
+//! says it is a part, and a number of records that differs from the registry's count are errors.
 
 use std::{borrow::Cow, collections::HashSet, time::Duration};
 
@@ -22,6 +22,11 @@ use super::{
     url, values,
     words::{Position, Word},
 };
+
+const PARTIAL_CONTENT: u16 = 206;
+/// Pages without a record that may follow each other if nothing says whether there is a next one. Registries that filter
+/// after they divided a collection have some.
+const EMPTY_PAGES: u32 = 100;
 
 /// Names of parameters that limit the records of a page.
 const LIMITS: [&str; 12] = [
@@ -72,6 +77,15 @@ pub enum Error {
     Item(String),
     #[error("the page holds {0} records, as many as it may; the list has no `next`, so further records may be missing")]
     MayBeCut(usize),
+    #[error(
+        "the answer says that it holds a part of the records ({0}), and the list ends with it; add `next`, or ask for all"
+    )]
+    Partial(String),
+    #[error(
+        "{0} pages in a row hold no record; say in `while` whether there is a next page, such as \
+         `while: \"{{{{ answer.items | length > 0 }}}}\"`"
+    )]
+    Endless(u32),
 }
 
 impl From<RenderError> for Error {
@@ -120,6 +134,8 @@ pub struct ListReader<'t> {
     current: String,
     ask: Ask,
     read: u64,
+    /// Pages without a record, since the last one with some.
+    empty_pages: u32,
     counted: Option<u64>,
     /// Whether the list fails if its count falls.
     is_strict: bool,
@@ -169,6 +185,7 @@ impl ListRequest {
         })
     }
 }
+            empty_pages: 0,
 
 impl Next {
     fn compile(spec: &NextSpec, compiler: &mut Compiler<'_>) -> Option<Self> {
@@ -249,9 +266,14 @@ impl ListReader<'_> {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
             _ => Ok(items.len()),
         }
+        self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
     }
 
     /// Whether the pages may have skipped a record, which nothing showed.
+            (Ask::Nothing, None) => {
+                let has_next = self.list.next.is_some();
+                part(answer, has_next || judgement.by_rule).map_or(Ok(items.len()), |part| Err(Error::Partial(part)))
+            }
     pub fn may_skip(&self) -> bool {
         self.pages > 1 && self.read > 0 && !(self.is_strict && self.list.count.is_some())
     }
@@ -285,6 +307,9 @@ impl ListReader<'_> {
             }
         }
     }
+                    Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
+                        Err(Error::Endless(EMPTY_PAGES))
+                    }
 
     fn page_scope(&self, page: Option<&Json>) -> Scope {
         self.scope.with(vec![(Word::Page, page.map(values::of_answer).unwrap_or_default())])
@@ -299,6 +324,22 @@ impl ListReader<'_> {
 /// The address that the header `Link` gives the relation `next`.
 fn link(answer: &Answer) -> Option<String> {
     answer.headers("link").flat_map(links).find(|(_, parameters)| is_next(parameters)).map(|(url, _)| url.into_owned())
+}
+
+/// How the last answer of a list shows that the registry holds more records: by the end of its range and the number of
+/// all, or by its status, unless further pages or a rule explain that.
+fn part(answer: &Answer, explains_status: bool) -> Option<String> {
+    let range = answer.header("content-range").unwrap_or_default();
+    let ends = || {
+        // Such as `items 0-9/17`.
+        let (range, all) = range.split_once('/')?;
+        let last: u64 = range.rsplit_once('-')?.1.trim().parse().ok()?;
+        Some((last, all.trim().parse::<u64>().ok()?))
+    };
+    match ends() {
+        Some((last, all)) => (last + 1 < all).then(|| format!("Content-Range: {}", values::shorten(range, 60))),
+        None => (answer.status == PARTIAL_CONTENT && !explains_status).then(|| format!("status {PARTIAL_CONTENT}")),
+    }
 }
 
 /// The addresses of a header, each with its parameters.
