@@ -18,7 +18,7 @@ use crate::{
         login::LoginTemplate,
         place,
         spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
-        target::Target,
+        target::{Target, shared_lists},
         tree::Tree,
     },
     model::ids::RecordOwner,
@@ -193,8 +193,15 @@ pub(super) fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>
     let bytes = files::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
     let loaded = load::load(&path.display().to_string(), &text).map_err(Error::Targets)?;
-    let errors: Vec<_> =
-        loaded.targets.iter().filter_map(|target| compile(&target.spec, owner).err()).flatten().collect();
+    let (mut targets, mut errors) = (Vec::new(), Vec::new());
+    for target in &loaded.targets {
+        match compile(&target.spec, owner) {
+            Ok((compiled, _)) => targets.push((target, compiled)),
+            Err(wrong) => errors.extend(wrong),
+        }
+    }
+    errors.extend(shared_lists::check(&targets));
+    drop(targets);
     if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(load::in_order(errors))) }
 }
 

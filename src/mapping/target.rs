@@ -22,6 +22,7 @@ use crate::model::{
     ids::RecordOwner,
     record::Record,
     uid::Uid,
+pub mod shared_lists;
 };
 
 mod compile;
