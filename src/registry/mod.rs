@@ -345,6 +345,12 @@ pub trait Registry: Send + Sync + 'static {
         batched: bool,
     ) -> impl Future<Output = Result<Vec<Verdict>, Failure>> + Send;
 
+    /// How often the registry has answered. None if it answers each write: others may need no request, and then show
+    /// nothing about the registry.
+    fn answers(&self) -> Option<u64> {
+        None
+    }
+
     /// Reads the digests of the inventory, divided into this number of buckets.
     fn bucket_digests(&self, buckets: usize) -> impl Future<Output = Result<BucketDigests, Failure>> + Send;
 

@@ -412,6 +412,10 @@ impl Registry for TargetClient {
         self.notify(in_sync).await
     }
 
+    fn answers(&self) -> Option<u64> {
+        Some(self.transport.answers())
+    }
+
     fn end_term(&self) {
         self.forget_term();
     }
