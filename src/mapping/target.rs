@@ -5,6 +5,7 @@ use minijinja::Value;
 use serde_json::Value as Json;
 
 use super::{
+    fingerprint::{self, Exact},
     kind::{Kind, facts},
     notices::TargetNotices,
     place, record_words,
@@ -16,18 +17,12 @@ use super::{
     words::{Word, WordSet},
     writes::PrepareStep,
 };
-use crate::model::{
-    canonical,
-    digest::{Digest, Fingerprint},
-    ids::RecordOwner,
-    record::Record,
-    uid::Uid,
-pub mod shared_lists;
-};
+use crate::model::{digest::Fingerprint, ids::RecordOwner, record::Record, uid::Uid};
 
 mod compile;
 mod one_record;
 pub mod records;
+pub mod shared_lists;
 mod trial;
 
 /// A compiled target.
@@ -204,9 +199,9 @@ impl Selection {
     }
 }
 
-/// The first half of the digest of a body. RFC 8785 has a form for every JSON value.
+/// The fingerprint of a body, or of what is compared of it.
 pub fn fingerprint(body: &Json) -> Fingerprint {
-    Digest::of_canonical(&canonical::to_vec(body).unwrap_or_default()).fingerprint()
+    fingerprint::of(&Exact(body))
 }
 
 #[cfg(test)]
