@@ -164,9 +164,17 @@ impl KindClient {
             }
         })?;
         let judgement = delete.judge(&exchanged.answer, &scope);
-        if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
+        if matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
+            let status = exchanged.answer.status;
             // It may come from a proxy that did not ask the registry.
-            return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
+            if exchanged.answer.is_html() {
+                return Err(Stop::uncertain(format!("status {status} with a web page")));
+            }
+            // No list would show that the record is still there.
+            if self.kind.list().is_none() && !delete.addresses_record() {
+                let what = "which is not about the record: its id is not in the address of `delete`";
+                return Err(Stop::uncertain(format!("status {status}, {what}; write a rule for it in `outcome`")));
+            }
         }
         let ruling = rule(&judgement, &exchanged, &self.transport);
         // Other records may need it. That says nothing about its content.

@@ -213,6 +213,35 @@ item: {id: /uid, remote: /id, mark: /owner}
     assert_eq!(fake.requests(), ["DELETE systems/1"]);
 }
 
+/// A proxy answers so, for a moment. Nothing else would ever delete the record.
+#[tokio::test]
+async fn status_404_of_shared_address_deletes_nothing() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let members = HOOK.replace(
+        "delete: {path: \"systems/{{ id }}\"",
+        "delete: {method: POST, path: login, body: {gone: \"{{ id }}\"}",
+    );
+    let path = folder.path().join("m.db");
+    let hook = client(&fake, &members, &path, 1 << 20).await;
+    assert_eq!(write_pod(&hook, 1, "web").await, DONE);
+    fake.fail([Fault::Refuse(404, "default backend - 404")]);
+    let uncertain = cause(delete_pod(&hook, 1).await);
+    assert!(uncertain.contains("uncertain: status 404, which is not about the record"), "{uncertain}");
+    assert_eq!(remembered(&hook).await.len(), 1);
+    let before = hook.answers();
+    assert_eq!(delete_pod(&hook, 1).await, DONE);
+    assert!(remembered(&hook).await.is_empty() && hook.answers() != before);
+    let before = hook.answers();
+    assert_eq!(delete_pod(&hook, 9).await, DONE, "it was never written");
+    assert_eq!(hook.answers(), before, "the registry was not asked");
+    drop(hook);
+    // A rule says what it means.
+    let hook = client(&fake, &format!("{members}outcome: [{{status: 404, is: absent}}]\n"), &path, 2 << 20).await;
+    assert_eq!(write_pod(&hook, 1, "web").await, DONE);
+    fake.fail([Fault::Refuse(404, "{}")]);
+    assert_eq!(delete_pod(&hook, 1).await, DONE);
+}
+
 /// How many requests there were before, and the rows.
 type Written = (usize, Vec<RowChange>);
 
