@@ -90,9 +90,8 @@ impl Target {
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let mut target = compile::target(spec, owner)?;
         let errors = trial::try_samples(&target, owner);
-        for index in 0..target.kinds.len() {
-            target.kinds[index].facts = facts::of(&target, &target.kinds[index], owner);
-        }
+        let facts = facts::of(&target, owner);
+        target.kinds.iter_mut().zip(facts).for_each(|(kind, facts)| kind.facts = facts);
         if errors.is_empty() { Ok(target) } else { Err(errors) }
     }
 
