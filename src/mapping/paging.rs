@@ -153,6 +153,11 @@ impl ListRequest {
             Some(next) => Next::compile(next, compiler).map(Some),
         };
         let request = RequestTemplate::compile(&spec.request, RequestPurpose::List, false, shared, compiler)?;
+        let then = spec.next.as_ref().and_then(|next| next.then.as_ref());
+        if let Some(then) = then.filter(|_| !request.uses().has(Word::Page)) {
+            let fix = "use `{{ page }}` in the request of `list`, such as in its `query`";
+            compiler.fail(&then.0.place, "`next.then` reads a page that no request asks for", fix);
+        }
         let is_limit = |name: &str| LIMITS.contains(&name.to_ascii_lowercase().as_str());
         let limits = request.literals().into_iter().filter(|(name, _)| is_limit(name));
         let page_limits = limits.filter_map(|(_, value)| value.parse().ok()).filter(|limit| *limit > 0).collect();
@@ -180,12 +185,12 @@ impl ListRequest {
             current: String::new(),
             ask: Ask::Page(start),
             read: 0,
+            empty_pages: 0,
             counted: None,
             is_strict,
         })
     }
 }
-            empty_pages: 0,
 
 impl Next {
     fn compile(spec: &NextSpec, compiler: &mut Compiler<'_>) -> Option<Self> {
@@ -261,19 +266,19 @@ impl ListReader<'_> {
             }
         }
         items.iter().try_for_each(each).map_err(Error::Item)?;
+        self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
         self.ask = self.next(answer, items.len())?;
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
-            _ => Ok(items.len()),
-        }
-        self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
-    }
-
-    /// Whether the pages may have skipped a record, which nothing showed.
             (Ask::Nothing, None) => {
                 let has_next = self.list.next.is_some();
                 part(answer, has_next || judgement.by_rule).map_or(Ok(items.len()), |part| Err(Error::Partial(part)))
             }
+            _ => Ok(items.len()),
+        }
+    }
+
+    /// Whether the pages may have skipped a record, which nothing showed.
     pub fn may_skip(&self) -> bool {
         self.pages > 1 && self.read > 0 && !(self.is_strict && self.list.count.is_some())
     }
@@ -302,14 +307,14 @@ impl ListReader<'_> {
                     // A list that goes on needs a page, or it would begin again.
                     None if condition.is_some() => Err(Error::Address(String::new())),
                     None => Ok(Ask::Nothing),
+                    Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
+                        Err(Error::Endless(EMPTY_PAGES))
+                    }
                     page => Ok(Ask::Page(page)),
                 }
             }
         }
     }
-                    Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
-                        Err(Error::Endless(EMPTY_PAGES))
-                    }
 
     fn page_scope(&self, page: Option<&Json>) -> Scope {
         self.scope.with(vec![(Word::Page, page.map(values::of_answer).unwrap_or_default())])
@@ -319,11 +324,6 @@ impl ListReader<'_> {
     fn address(&self, next: &str) -> Result<String, Error> {
         url::next_page(&self.list.base, &self.current, next).ok_or_else(|| Error::Address(values::shorten(next, 200)))
     }
-}
-
-/// The address that the header `Link` gives the relation `next`.
-fn link(answer: &Answer) -> Option<String> {
-    answer.headers("link").flat_map(links).find(|(_, parameters)| is_next(parameters)).map(|(url, _)| url.into_owned())
 }
 
 /// How the last answer of a list shows that the registry holds more records: by the end of its range and the number of
@@ -340,6 +340,11 @@ fn part(answer: &Answer, explains_status: bool) -> Option<String> {
         Some((last, all)) => (last + 1 < all).then(|| format!("Content-Range: {}", values::shorten(range, 60))),
         None => (answer.status == PARTIAL_CONTENT && !explains_status).then(|| format!("status {PARTIAL_CONTENT}")),
     }
+}
+
+/// The address that the header `Link` gives the relation `next`.
+fn link(answer: &Answer) -> Option<String> {
+    answer.headers("link").flat_map(links).find(|(_, parameters)| is_next(parameters)).map(|(url, _)| url.into_owned())
 }
 
 /// The addresses of a header, each with its parameters.
