@@ -63,6 +63,7 @@ pub(super) async fn run(
         let fix = "its records always name their owner, so there is nothing to adopt";
         return Err(Error::SpeaksV1 { name: target.name.to_owned(), fix });
     };
+    lease::check(&target, &settings.election)?;
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let planning = async {
         let owner = owner::of_cluster(settings.owner.clone(), &cluster.client()).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::Error;
+use super::{Error, target_settings::TargetSettings};
 use crate::{
     cli::{flags::ElectionSettings, values::LeaseName},
     clock::Clock,
@@ -53,6 +53,17 @@ pub(super) fn stand(
 
 /// A process that does not lead for the duration of a Lease and this time has a rival.
 const LEADS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Refuses to write without the Lease of the controller if the registry compares terms. That of a process without a Lease
+/// is newer than the terms of each Lease that was created before.
+pub(super) fn check(target: &TargetSettings, election: &ElectionSettings) -> Result<(), Error> {
+    if election.lease.is_some() || !target.names_terms() {
+        return Ok(());
+    }
+    let why = "refuses writers with an older term; name the Lease of the controller with --lease, also while the controller \
+        is stopped. If it runs without one, create one from deploy/lease.yaml for this command";
+    Err(Error::Unfit { name: target.name.to_owned(), why })
+}
 
 /// Runs `work` while this process leads, for commands that end. Gives up if another process keeps the Lease.
 pub(super) async fn while_leading<T>(

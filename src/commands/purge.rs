@@ -65,6 +65,10 @@ pub(super) async fn run(
     let registries = Registries::load(settings.registry.connection.clone())?;
     // A cluster that is gone has records, too.
     let needs_cluster = settings.owner.cluster_id.is_none() || settings.election.lease.is_some();
+    // No controller is left that its registry could refuse.
+    if needs_cluster {
+        lease::check(&target, &settings.election)?;
+    }
     let cluster = needs_cluster.then(|| informers::cluster(settings.cluster.clone(), environment)).transpose()?;
     let reading = async {
         let (owner, cluster_uid) = identify(settings.owner.clone(), cluster.as_ref()).await?;

@@ -14,11 +14,12 @@ use crate::{
     cli::{flags::RegistrySettings, inspect::RegistriesSettings},
     files,
     mapping::{
+        guarantees,
         load::{self, LoadedTarget},
         login::LoginTemplate,
         place,
         spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
-        target::Target,
+        target::{Target, shared_lists},
         tree::Tree,
     },
     model::ids::RecordOwner,
@@ -145,6 +146,12 @@ impl TargetSettings {
         })
     }
 
+    /// Whether the registry may refuse all writers with an older term than that of the last one.
+    pub(super) fn names_terms(&self) -> bool {
+        let TargetKind::Mapped(spec) = &self.kind else { return false };
+        compile(spec, &stand_in()).is_ok_and(|(target, _)| guarantees::names_terms(&target))
+    }
+
     /// Its memory, which is not opened.
     pub(super) fn memory_file(&self, owner: &RecordOwner) -> Result<Option<MemoryFile>, Error> {
         let TargetKind::Mapped(spec) = &self.kind else { return Ok(None) };
@@ -193,8 +200,15 @@ pub(super) fn load(path: &Path, owner: &RecordOwner) -> Result<Vec<LoadedTarget>
     let bytes = files::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
     let loaded = load::load(&path.display().to_string(), &text).map_err(Error::Targets)?;
-    let errors: Vec<_> =
-        loaded.targets.iter().filter_map(|target| compile(&target.spec, owner).err()).flatten().collect();
+    let (mut targets, mut errors) = (Vec::new(), Vec::new());
+    for target in &loaded.targets {
+        match compile(&target.spec, owner) {
+            Ok((compiled, _)) => targets.push((target, compiled)),
+            Err(wrong) => errors.extend(wrong),
+        }
+    }
+    errors.extend(shared_lists::check(&targets));
+    drop(targets);
     if errors.is_empty() { Ok(loaded.targets) } else { Err(Error::Targets(load::in_order(errors))) }
 }
 
@@ -244,7 +258,8 @@ pub(super) fn config(connection: &ConnectionSpec, request_timeout: Duration) -> 
 mod tests {
     use super::*;
     use crate::{
-        cli,
+        cli::{self, flags::ElectionSettings, values::LeaseName},
+        commands::lease,
         demo::pod::pod,
         model::pod::to_record::{self, AllowList, Rule},
         registry::{Excluded, Projection, Registry as _},
@@ -274,6 +289,20 @@ targets:
         };
         let shown: Vec<_> = targets.iter().map(shown).collect();
         assert_eq!(shown, [("a", "v1", 2, 3), ("b", "rest", 4, 10), ("c", "v1", 4, 10)]);
+    }
+
+    #[test]
+    fn targets_with_terms_need_the_lease() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let file = "targets:\n  - {name: a, preset: etcd, url: http://a}\n  - {name: b, preset: skydns, url: http://b, \
+                    vars: {zone: b.example}}\n  - {name: c, preset: rest, url: http://c}\n  - {name: d, preset: v1, url: http://d}\n";
+        let (targets, mut election) = (targets(file).unwrap(), cli::defaults("http://127.0.0.1:9").unwrap().election);
+        let refused = |election: &ElectionSettings| -> Vec<bool> {
+            targets.iter().map(|target| lease::check(target, election).is_err()).collect()
+        };
+        assert_eq!(refused(&election), [true, true, false, false]);
+        election.lease = Some(LeaseName { namespace: "a".into(), name: "b".into() });
+        assert_eq!(refused(&election), [false; 4]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Availability {
     question: Question,
     /// Since when requests do not reach the registry.
     unreached_since: Option<Moment>,
+    /// How often the registry had answered when the last reply came.
+    answers: Option<u64>,
     rng: fastrand::Rng,
 }
 
@@ -40,6 +42,7 @@ impl Availability {
             capabilities: None,
             question: Question::NotNeeded,
             unreached_since: None,
+            answers: None,
             rng,
         }
     }
@@ -113,6 +116,11 @@ impl Availability {
         self.breaker.failures() > 0
     }
 
+    /// A reply came. Returns whether the registry answered something since the one before it.
+    pub(super) fn has_answered(&mut self, answers: Option<u64>) -> bool {
+        answers.is_none() || std::mem::replace(&mut self.answers, answers) != answers
+    }
+
     /// A request was answered. Returns whether the circuit breaker is closed.
     pub(super) fn answered(&mut self, now: Moment) -> bool {
         self.breaker.succeeded(now);
@@ -152,5 +160,19 @@ impl Availability {
     /// Whether another process should lead, as no request has reached the registry for a long time.
     pub(super) fn is_cut_off(&self, now: Moment) -> bool {
         self.unreached_since.is_some_and(|since| now >= since + CUT_OFF_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_without_answer_is_noticed() {
+        let mut availability = Availability::new(fastrand::Rng::with_seed(1));
+        assert!(availability.has_answered(Some(3)) && availability.has_answered(Some(4)));
+        assert!(!availability.has_answered(Some(4)), "its call needed no request");
+        assert!(availability.has_answered(Some(5)));
+        assert!(availability.has_answered(None) && availability.has_answered(None), "each call is a request");
     }
 }

@@ -158,7 +158,8 @@ pub(super) struct InventoryPart {
     pub(super) equal: Vec<bool>,
     /// Per bucket: whether `items` has all of its records.
     pub(super) complete: Vec<bool>,
-    pub(super) items: Vec<(Uid, Fingerprint)>,
+    /// With the fingerprint of what is held. None if the registry may hold the record or not.
+    pub(super) items: Vec<(Uid, Option<Fingerprint>)>,
 }
 
 impl InventoryPart {
@@ -241,7 +242,9 @@ impl InventoryReader {
                 } else {
                     let counts = theirs.buckets.iter().map(|bucket| bucket.count).collect();
                     let (whole, as_of) = (theirs.count, theirs.as_of);
-                    self.counts.set(0, rest.iter().filter_map(|index| Some(theirs.buckets.get(*index)?.count)).sum());
+                    let differing = rest.iter().filter_map(|index| Some(theirs.buckets.get(*index)?.count));
+                    // A registry can name any number.
+                    self.counts.set(0, differing.fold(0, u64::saturating_add));
                     Stage::Buckets(Differing { counts, whole, as_of, rest, discarded: 0 })
                 };
                 Ok(over)
@@ -311,7 +314,7 @@ impl Differing {
         division: Buckets,
         index: usize,
         limit: usize,
-    ) -> Result<Vec<(Uid, Fingerprint)>, Error> {
+    ) -> Result<Vec<(Uid, Option<Fingerprint>)>, Error> {
         let counts = Counts { bucket: self.counts[index], whole: self.whole, as_of: self.as_of };
         // An empty bucket needs no page.
         if counts.bucket == 0 {
@@ -335,7 +338,7 @@ impl Pages {
         registry: &R,
         bucket: Option<Bucket>,
         limit: usize,
-        items: &mut Vec<(Uid, Fingerprint)>,
+        items: &mut Vec<(Uid, Option<Fingerprint>)>,
     ) -> Result<Option<Count>, Error> {
         let answer = match registry.inventory(bucket, self.next.clone(), limit).await {
             Err(Failure::Expired) if self.next.is_some() && self.expired + 1 < EXPIRIES => {

@@ -5,10 +5,11 @@ use serde_json::Value as Json;
 use super::{
     answer::Answer,
     outcome::{Judgement, RequestPurpose, Rules, RulesSpec},
+    place::Place,
     reading::Reading,
     request::{RenderedRequest, RequestTemplate, Shared},
     scope::Scope,
-    spec::request::{BatchSpec, ResultsSpec},
+    spec::request::{BatchSpec, RequestSpec, ResultsSpec},
     template::{Compiler, RenderError, Template},
     values,
     words::{Position, Word, WordSet},
@@ -64,6 +65,9 @@ pub struct BatchResult {
 impl BatchRequest {
     pub(super) fn compile(spec: &BatchSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let request = RequestTemplate::compile(&spec.request, RequestPurpose::Batch, spec.lines.0, shared, compiler);
+        if let Some(request) = request.as_ref().filter(|request| !request.uses().has(Word::Operations)) {
+            sends_operations(&spec.request, request.place(), compiler);
+        }
         let mut operations = |position, trees: &[_]| -> Option<Vec<Template>> {
             let compiled: Vec<_> = trees.iter().map(|tree| compiler.tree(position, tree)).collect();
             compiled.into_iter().collect()
@@ -156,7 +160,7 @@ impl BatchRequest {
         self.request.try_parts(scope, report);
     }
 
-    pub(super) fn place(&self) -> &super::place::Place {
+    pub(super) fn place(&self) -> &Place {
         self.request.place()
     }
 
@@ -213,6 +217,15 @@ impl Results {
         let kept = |reading| read(reading).map(std::borrow::Cow::into_owned);
         let held = Held { remote: kept(&self.remote), seen: kept(&self.seen) };
         BatchResult { id, operations, judgement: self.rules.judge_result(status, item, &scope), held }
+    }
+}
+
+/// A body without the operations would change no record, and its answer would be a success.
+fn sends_operations(spec: &RequestSpec, path: &Place, compiler: &mut Compiler<'_>) {
+    let of_form = || Some(spec.form.as_ref()?.first().map_or(path, |(key, _)| &key.place));
+    if let Some(place) = spec.body.as_ref().map(|body| &body.0.place).or_else(of_form) {
+        let fix = "write `{{ operations }}` where the list of them belongs, or remove the body";
+        compiler.fail(place, "the batch has a body without `operations`", fix);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use super::fingerprint::form;
+
 /// Differences that are reported. Those after them are usually of the same kind.
 const MOST: usize = 50;
 
@@ -81,7 +83,7 @@ fn contains(found: &Json, desired: &Json) -> bool {
         (Json::Array(found), Json::Array(desired)) => {
             found.len() == desired.len() && found.iter().zip(desired).all(|(found, desired)| contains(found, desired))
         }
-        (Json::Number(found), Json::Number(desired)) => found == desired || found.as_f64() == desired.as_f64(),
+        (Json::Number(found), Json::Number(desired)) => form(found) == form(desired),
         (found, desired) => found == desired,
     }
 }
@@ -105,6 +107,8 @@ mod tests {
                 difference("/list", json!([1, 2]), Some(json!([1])))
             ]
         );
+        let large = |number: u64| json!({"n": number});
+        assert_eq!(differences(&large((1 << 53) + 1), &large(1 << 53)).len(), 1);
         assert_eq!(differences(&json!({"a": 1}), &json!({})), [difference("/a", json!(1), None)]);
     }
 

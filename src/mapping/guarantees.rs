@@ -56,6 +56,11 @@ pub fn guarantees(target: &Target) -> [Guarantee; 5] {
     [foreign_records, downtime, restart, drift, former_leader].map(|guarantee| weakest(target, guarantee))
 }
 
+/// Whether the registry may compare the term of a write, and refuse all writers with an older one.
+pub fn names_terms(target: &Target) -> bool {
+    target.kinds.iter().any(|kind| words_of_writes(kind).any(|words| words.has(Word::Term)))
+}
+
 fn weakest(target: &Target, guarantee: fn(Subject<'_>) -> OfKind) -> Guarantee {
     let of_kind = |kind| (Kind::name(kind).unwrap_or_default(), guarantee(Subject { target, kind }));
     let of_kinds: Vec<(&str, OfKind)> = target.kinds.iter().map(of_kind).collect();

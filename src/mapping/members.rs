@@ -163,10 +163,13 @@ pub fn wrong_kind(tree: &Tree, what: &str, expected: &str) -> Error {
 /// The fix for an unknown name: the nearest known one, or all.
 pub fn instead(name: &str, known: &[&str]) -> String {
     let distance = |known: &str| edit_distance(&name.to_lowercase(), &known.to_lowercase());
-    let nearest = known.iter().map(|known| (distance(known), *known)).min();
+    // Who mistypes a word gets its first letter right. Another word, such as `gone` for `done`, is no typo.
+    let first = |text: &str| text.to_lowercase().chars().next();
+    let begins_alike = |known: &&&str| first(known) == first(name);
+    let nearest = known.iter().filter(begins_alike).map(|known| (distance(known), *known)).min();
     match nearest {
         Some((distance, nearest)) if distance * 3 <= name.chars().count().max(3) => format!("write `{nearest}`"),
-        Some((_, only)) if known.len() == 1 => format!("write `{only}`"),
+        _ if known.len() == 1 => format!("write `{}`", known[0]),
         _ => {
             let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
             format!("use one of {}", known.join(", "))

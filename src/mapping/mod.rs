@@ -21,6 +21,7 @@ mod check;
 pub mod differences;
 pub mod engine;
 pub mod filters;
+mod fingerprint;
 pub mod guarantees;
 pub mod items;
 mod json_part;

@@ -1,7 +1,7 @@
 //! Reading a list page by page.
 //!
-//! A list is complete or it fails: a page that comes twice, a page of another address, too many pages, and a number of
-//! records that differs from the registry's count are errors.
+//! A list is complete or it fails: a page that comes twice, a page of another address, too many pages, a last page that
+//! says it is a part, and a number of records that differs from the registry's count are errors.
 
 use std::{borrow::Cow, collections::HashSet, time::Duration};
 
@@ -22,6 +22,11 @@ use super::{
     url, values,
     words::{Position, Word},
 };
+
+const PARTIAL_CONTENT: u16 = 206;
+/// Pages without a record that may follow each other if nothing says whether there is a next one. Registries that filter
+/// after they divided a collection have some.
+const EMPTY_PAGES: u32 = 100;
 
 /// Names of parameters that limit the records of a page.
 const LIMITS: [&str; 12] = [
@@ -72,6 +77,15 @@ pub enum Error {
     Item(String),
     #[error("the page holds {0} records, as many as it may; the list has no `next`, so further records may be missing")]
     MayBeCut(usize),
+    #[error(
+        "the answer says that it holds a part of the records ({0}), and the list ends with it; add `next`, or ask for all"
+    )]
+    Partial(String),
+    #[error(
+        "{0} pages in a row hold no record; say in `while` whether there is a next page, such as \
+         `while: \"{{{{ answer.items | length > 0 }}}}\"`"
+    )]
+    Endless(u32),
 }
 
 impl From<RenderError> for Error {
@@ -120,6 +134,8 @@ pub struct ListReader<'t> {
     current: String,
     ask: Ask,
     read: u64,
+    /// Pages without a record, since the last one with some.
+    empty_pages: u32,
     counted: Option<u64>,
     /// Whether the list fails if its count falls.
     is_strict: bool,
@@ -137,6 +153,11 @@ impl ListRequest {
             Some(next) => Next::compile(next, compiler).map(Some),
         };
         let request = RequestTemplate::compile(&spec.request, RequestPurpose::List, false, shared, compiler)?;
+        let then = spec.next.as_ref().and_then(|next| next.then.as_ref());
+        if let Some(then) = then.filter(|_| !request.uses().has(Word::Page)) {
+            let fix = "use `{{ page }}` in the request of `list`, such as in its `query`";
+            compiler.fail(&then.0.place, "`next.then` reads a page that no request asks for", fix);
+        }
         let is_limit = |name: &str| LIMITS.contains(&name.to_ascii_lowercase().as_str());
         let limits = request.literals().into_iter().filter(|(name, _)| is_limit(name));
         let page_limits = limits.filter_map(|(_, value)| value.parse().ok()).filter(|limit| *limit > 0).collect();
@@ -164,6 +185,7 @@ impl ListRequest {
             current: String::new(),
             ask: Ask::Page(start),
             read: 0,
+            empty_pages: 0,
             counted: None,
             is_strict,
         })
@@ -244,9 +266,14 @@ impl ListReader<'_> {
             }
         }
         items.iter().try_for_each(each).map_err(Error::Item)?;
+        self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
         self.ask = self.next(answer, items.len())?;
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
+            (Ask::Nothing, None) => {
+                let has_next = self.list.next.is_some();
+                part(answer, has_next || judgement.by_rule).map_or(Ok(items.len()), |part| Err(Error::Partial(part)))
+            }
             _ => Ok(items.len()),
         }
     }
@@ -280,6 +307,9 @@ impl ListReader<'_> {
                     // A list that goes on needs a page, or it would begin again.
                     None if condition.is_some() => Err(Error::Address(String::new())),
                     None => Ok(Ask::Nothing),
+                    Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
+                        Err(Error::Endless(EMPTY_PAGES))
+                    }
                     page => Ok(Ask::Page(page)),
                 }
             }
@@ -293,6 +323,22 @@ impl ListReader<'_> {
     /// The address of the next page: only its path and query are used, on our own origin.
     fn address(&self, next: &str) -> Result<String, Error> {
         url::next_page(&self.list.base, &self.current, next).ok_or_else(|| Error::Address(values::shorten(next, 200)))
+    }
+}
+
+/// How the last answer of a list shows that the registry holds more records: by the end of its range and the number of
+/// all, or by its status, unless further pages or a rule explain that.
+fn part(answer: &Answer, explains_status: bool) -> Option<String> {
+    let range = answer.header("content-range").unwrap_or_default();
+    let ends = || {
+        // Such as `items 0-9/17`.
+        let (range, all) = range.split_once('/')?;
+        let last: u64 = range.rsplit_once('-')?.1.trim().parse().ok()?;
+        Some((last, all.trim().parse::<u64>().ok()?))
+    };
+    match ends() {
+        Some((last, all)) => (last + 1 < all).then(|| format!("Content-Range: {}", values::shorten(range, 60))),
+        None => (answer.status == PARTIAL_CONTENT && !explains_status).then(|| format!("status {PARTIAL_CONTENT}")),
     }
 }
 

@@ -132,6 +132,14 @@ impl RequestTemplate {
         self.uses
     }
 
+    /// Whether the address is that of the record, so that an answer 404 is about the record.
+    pub fn addresses_record(&self) -> bool {
+        let leaves = self.query.iter().map(|(_, leaf)| leaf).chain([&self.path]);
+        leaves
+            .fold(WordSet::NONE, |words, leaf| words.and(leaf.uses().words))
+            .overlaps(WordSet::of(&[Word::Id, Word::Remote]))
+    }
+
     /// Whether success depends on the answer's body.
     pub fn has_check(&self) -> bool {
         self.rules.has_check()

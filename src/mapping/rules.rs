@@ -31,7 +31,11 @@ pub(super) fn check(document: &Tree, targets: &[LoadedTarget], errors: &mut Vec<
         keys_are_literal(&target.tree, errors);
         connection(&target.spec.connection, &target.tree, errors);
         credentials_in_forms(&target.spec, errors);
-        if target.speaks_v1() {
+        if let Some(Tree { place, node: Node::Map(kinds) }) = target.tree.get("kinds")
+            && kinds.is_empty()
+        {
+            errors.push(place.error("`kinds` has no kind", "add one, or remove `kinds`"));
+        } else if target.speaks_v1() {
             members_of_v1(&target.tree, &target.spec.connection, errors);
         } else {
             records::check(&target.spec.records, errors);

@@ -5,6 +5,7 @@ use minijinja::Value;
 use serde_json::Value as Json;
 
 use super::{
+    fingerprint::{self, Exact},
     kind::{Kind, facts},
     notices::TargetNotices,
     place, record_words,
@@ -16,17 +17,12 @@ use super::{
     words::{Word, WordSet},
     writes::PrepareStep,
 };
-use crate::model::{
-    canonical,
-    digest::{Digest, Fingerprint},
-    ids::RecordOwner,
-    record::Record,
-    uid::Uid,
-};
+use crate::model::{digest::Fingerprint, ids::RecordOwner, record::Record, uid::Uid};
 
 mod compile;
 mod one_record;
 pub mod records;
+pub mod shared_lists;
 mod trial;
 
 /// A compiled target.
@@ -94,9 +90,8 @@ impl Target {
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let mut target = compile::target(spec, owner)?;
         let errors = trial::try_samples(&target, owner);
-        for index in 0..target.kinds.len() {
-            target.kinds[index].facts = facts::of(&target, &target.kinds[index], owner);
-        }
+        let facts = facts::of(&target, owner);
+        target.kinds.iter_mut().zip(facts).for_each(|(kind, facts)| kind.facts = facts);
         if errors.is_empty() { Ok(target) } else { Err(errors) }
     }
 
@@ -203,9 +198,9 @@ impl Selection {
     }
 }
 
-/// The first half of the digest of a body. RFC 8785 has a form for every JSON value.
+/// The fingerprint of a body, or of what is compared of it.
 pub fn fingerprint(body: &Json) -> Fingerprint {
-    Digest::of_canonical(&canonical::to_vec(body).unwrap_or_default()).fingerprint()
+    fingerprint::of(&Exact(body))
 }
 
 #[cfg(test)]

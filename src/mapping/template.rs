@@ -360,6 +360,11 @@ impl Each {
         if items.is_undefined() {
             return Err(self.items.error(values::Error::Undefined));
         }
+        // The engine would iterate over the letters of a text.
+        if !matches!(items.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) {
+            let what = format!("`$each` is {}, not a list", items.kind());
+            return Err(self.items.error(values::Error::Evaluation(what)));
+        }
         let (mut list, mut map) = (Vec::new(), Map::new());
         for item in items.try_iter().map_err(|error| self.items.error(values::evaluation(error)))? {
             budget.take_node().map_err(|cause| self.items.error(cause))?;

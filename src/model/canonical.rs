@@ -1,6 +1,5 @@
 //! The RFC 8785 form of JSON values, of which digests are made.
 
-use serde::Serialize;
 use serde_json::Value;
 
 /// Integers up to this size are written alike by RFC 8785, which takes numbers as `f64`, and by serde.
@@ -11,16 +10,8 @@ const EXACT: u64 = 1 << 53;
 /// # Errors
 /// None in practice: serialization fails only for numbers that are not finite, and a [`Value`] has none.
 pub fn to_vec(value: &Value) -> serde_json::Result<Vec<u8>> {
-    form(value, is_canonical(value))
-}
-
-/// The RFC 8785 form of what holds values. `is_canonical` says whether the output of serde is that form.
-///
-/// # Errors
-/// A number is not finite.
-pub fn form(value: &impl Serialize, is_canonical: bool) -> serde_json::Result<Vec<u8>> {
     // The canonicalizer takes ten times as long.
-    if !is_canonical {
+    if !is_canonical(value) {
         return serde_json_canonicalizer::to_vec(value);
     }
     // Most records need no larger one.
@@ -30,7 +21,7 @@ pub fn form(value: &impl Serialize, is_canonical: bool) -> serde_json::Result<Ve
 }
 
 /// Whether the output of serde is canonical.
-pub fn is_canonical(value: &Value) -> bool {
+fn is_canonical(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(number) => {
@@ -43,7 +34,7 @@ pub fn is_canonical(value: &Value) -> bool {
 
 /// Whether this name stands at the same place in both forms: RFC 8785 orders members by UTF-16 units and a map by bytes,
 /// and the two agree on ASCII.
-pub fn is_in_order(name: &str) -> bool {
+fn is_in_order(name: &str) -> bool {
     name.is_ascii()
 }
 

@@ -162,7 +162,7 @@ impl Connection {
             self.not_answered(error)
         })?;
         let status = response.status().as_u16();
-        let (headers, retry_after) = (response.headers().clone(), retry_after(&response, SystemTime::now()));
+        let (headers, retry_after) = (response.headers().clone(), retry_after(response.headers(), SystemTime::now()));
         let body = self.read_body(response, most).await?;
         Ok(HttpAnswer { status, headers, retry_after, body })
     }
@@ -240,11 +240,14 @@ impl HttpAnswer {
     }
 }
 
-fn retry_after(response: &Response, now: SystemTime) -> Option<Duration> {
-    parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    // The registry's clock may differ from ours.
+    let date = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    parse_retry_after(text(header::RETRY_AFTER)?, date.unwrap_or(now))
 }
 
-/// Parses seconds or a date. A date in the past means now. Any other text is ignored.
+/// Parses seconds or a date. A date before `now` means now. Any other text is ignored.
 pub(super) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let capped = |wait: Duration| wait.min(outcome::RETRY_AFTER_MAX);
@@ -266,6 +269,17 @@ mod tests {
         let names = SettingNames { address: "url", authorities: "tls.caFile", timeout: "limits.timeout" };
         let error = read_files(&files, false, &names).err().unwrap().to_string();
         assert!(error.contains("/no/such/file") && error.contains("tls.certFile and tls.keyFile"), "{error}");
+    }
+
+    #[test]
+    fn retry_after_is_relative_to_answers_date() {
+        let ours = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
+        let wait = |date: &str| {
+            let values = [(header::RETRY_AFTER, "Mon, 23 Nov 2026 10:10:02 GMT"), (header::DATE, date)];
+            retry_after(&values.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect(), ours)
+        };
+        assert_eq!(wait("Mon, 23 Nov 2026 10:10:00 GMT"), Some(Duration::from_secs(2)));
+        assert_eq!(wait("no date"), Some(outcome::RETRY_AFTER_MAX));
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub struct InventoryPage {
 pub struct InventoryItem {
     /// The key of the record.
     pub uid: Uid,
-    pub fingerprint: Fingerprint,
+    /// None if the registry may hold the record or not. That of no record if it holds one with an unknown content.
+    pub fingerprint: Option<Fingerprint>,
     /// The version of its last write, if the registry keeps it.
     pub version: Option<Version>,
 }

@@ -267,6 +267,11 @@ pub trait Registry: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether things that all records may refer to are others since the last call. All pods are projected again.
+    fn take_prepared_change(&self) -> bool {
+        false
+    }
+
     /// What is known of records without a pod that belong to others. None if no record belongs to another one.
     fn kinship(&self) -> Option<&dyn Kinship> {
         None
@@ -344,6 +349,12 @@ pub trait Registry: Send + Sync + 'static {
         operations: Vec<Encoded<Self::Operation>>,
         batched: bool,
     ) -> impl Future<Output = Result<Vec<Verdict>, Failure>> + Send;
+
+    /// How often the registry has answered. None if it answers each write: others may need no request, and then show
+    /// nothing about the registry.
+    fn answers(&self) -> Option<u64> {
+        None
+    }
 
     /// Reads the digests of the inventory, divided into this number of buckets.
     fn bucket_digests(&self, buckets: usize) -> impl Future<Output = Result<BucketDigests, Failure>> + Send;

@@ -204,7 +204,7 @@ impl FakeRegistry {
         let rest = all().filter(|(id, _)| after.is_none_or(|last| id.as_str() > last));
         let item = |(id, (version, digest)): (&String, &(Version, Digest))| InventoryItem {
             uid: id.as_str().into(),
-            fingerprint: digest.fingerprint(),
+            fingerprint: Some(digest.fingerprint()),
             version: Some(*version),
         };
         let mut items: Vec<InventoryItem> = rest.take(size + 1).map(item).collect();

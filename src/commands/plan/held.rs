@@ -40,7 +40,12 @@ impl HeldRecords {
     async fn listed(reader: RegistryReader) -> Result<Option<Self>, Failure> {
         let mut reader = match reader {
             RegistryReader::V1(reader) => {
-                let items = reader.inventory().await?.into_iter().map(|item| (item.uid, item.fingerprint)).collect();
+                let items = reader
+                    .inventory()
+                    .await?
+                    .into_iter()
+                    .map(|item| (item.uid, item.fingerprint.unwrap_or_default()))
+                    .collect();
                 return Ok(Some(Self::V1 { reader, items }));
             }
             RegistryReader::Mapped(reader) => reader,

@@ -95,8 +95,11 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Projects the pods again whose records refer to a record that the registry has just answered about.
+    /// Projects the pods again whose records refer to what the registry has just answered about.
     pub(super) fn project_moved(&mut self) {
+        if self.requests.registry().take_prepared_change() {
+            self.records.project_all();
+        }
         for key in self.requests.registry().take_moved() {
             let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
             for uid in self.records.pods_of(&key) {

@@ -19,6 +19,7 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
         let now = self.clock.now();
         self.received_at = Some(now);
+        let has_answered = self.availability.has_answered(self.requests.registry().answers());
         // The term may have ended since the request.
         self.follow(leadership, now);
         match reply {
@@ -57,7 +58,7 @@ impl<R: Registry> EventLoop<R> {
                 let effect = self.absences.named(about, result, &mut self.ledger, now);
                 self.apply_absences(effect, now);
             }
-            Reply::Written { sent, result } => self.written(&sent, result, now),
+            Reply::Written { sent, result } => self.written(&sent, result, has_answered, now),
         }
         self.project_moved();
     }
@@ -178,14 +179,21 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, now: Moment) {
+    /// `has_answered` is false if the write needed no request.
+    fn written(&mut self, sent: &Sent, result: Result<Vec<Verdict>, Failure>, has_answered: bool, now: Moment) {
         match result {
             Ok(verdicts) => {
                 self.judge(Kind::Write, &Ok(()), now);
-                self.registry_answered(now);
+                if has_answered {
+                    self.registry_answered(now);
+                }
                 self.session.acknowledged();
                 let effects = self.delivery.answered(sent, verdicts, &mut self.ledger, now);
                 self.apply_delivery(effects, now);
+                // Without another write, nothing would end the outage.
+                if !has_answered && self.ledger.pending_count() == 0 {
+                    self.registry_answered(now);
+                }
             }
             Err(failure) => {
                 let in_flight = self.requests.writes_in_flight();

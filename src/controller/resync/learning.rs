@@ -105,7 +105,7 @@ mod tests {
     fn records_are_learned_in_portions() {
         let (mut ledger, metrics) = (Ledger::default(), Metrics::new(Health::new(1)).target("default"));
         ledger.assume(|_, _| None);
-        let items = (0..7).map(|n| (format!("u{n}").into(), Fingerprint::default())).collect();
+        let items = (0..7).map(|n| (format!("u{n}").into(), Some(Fingerprint::default()))).collect();
         let division = Buckets::By8Bits;
         let part = InventoryPart { division, equal: Vec::new(), complete: vec![true; division.count()], items };
         let step = ReadStep { part, rest: None, error: None, limit: 1 };

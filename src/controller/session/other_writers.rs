@@ -103,8 +103,8 @@ impl WriterSession {
     pub(super) fn fence_term(&mut self) -> SessionEffect {
         self.session.fenced_in_term();
         tracing::error!(
-            fix = "run one writer per --owner; if the Lease was created again, or is not used any more, remove the term from the \
-                   registry and restart this process",
+            fix = "run one writer per --owner; if the Lease was created again, or a process wrote without it, remove the term from \
+                   the registry and restart this process",
             "another writer's term is in force at the registry; nothing is written until this process gains the Lease again"
         );
         SessionEffect::Fenced

@@ -116,6 +116,12 @@ fn kind(
     }
     let Family { name, index, parent, cascade, each, when } = family;
     let (id, body, writes, adopt, batches) = (id?, body?, writes?, adopt?, batches?);
+    let stored = needed(id.iter(), body.as_deref(), &writes, &batches);
+    if let Some(digest) = spec.item.as_ref().and_then(|item| item.digest.as_ref()).filter(|_| !stored.has(Word::Digest))
+    {
+        let fix = "write `{{ digest }}` into a member of `body`";
+        compiler.fail(&digest.place, "nothing stores the digest that `item.digest` reads", fix);
+    }
     let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
     let needed = needed(each.iter().chain(&when).chain(&id), body.as_deref(), &writes, &batches).and(of_adopt);
     Some(Kind {

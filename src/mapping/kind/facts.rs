@@ -22,7 +22,7 @@ use crate::{
         words::WordSet,
         writes::{ChangeKind, ChangeWords, Held, Writes},
     },
-    model::{ids::RecordOwner, record::Record},
+    model::ids::RecordOwner,
 };
 
 /// Facts about the requests that write. Those that no sample pod shows do not hold.
@@ -34,24 +34,23 @@ pub(in crate::mapping) struct WriteFacts {
     pub(in crate::mapping) orders: bool,
 }
 
-pub(in crate::mapping) fn of(target: &Target, kind: &Kind, owner: &RecordOwner) -> WriteFacts {
+/// The facts of each kind, in the order of the target.
+pub(in crate::mapping) fn of(target: &Target, owner: &RecordOwner) -> Vec<WriteFacts> {
     let (term, assigned) = (target.sample_term(), |kind: usize, _: &_| target.kinds.get(kind)?.sample_remote());
-    let samples = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
-    let of_pod = |record: &Record| {
+    let mut facts = vec![WriteFacts::default(); target.kinds.len()];
+    for record in samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner) {
         // Also those that `select` excludes.
-        let scope = term.0.with(record_words::values(record, WordSet::RECORD));
-        target.records_in(&scope, &record.pod.uid, &assigned).unwrap_or_default()
-    };
-    let records = samples.iter().flat_map(of_pod).filter(|record| record.kind == kind.index());
-    let rendered = records.filter_map(|record| match record.state {
-        RecordRendering::Rendered(rendered) => Some(rendered),
-        RecordRendering::Waits | RecordRendering::Failed(_) => None,
-    });
-    let records: Vec<RenderedRecord> = rendered.collect();
-    WriteFacts {
-        compares: records.iter().any(|record| compares(kind, record)),
-        orders: records.iter().any(|record| orders(kind, record)),
+        let scope = term.0.with(record_words::values(&record, WordSet::RECORD));
+        for record in target.records_in(&scope, &record.pod.uid, &assigned).unwrap_or_default() {
+            let (RecordRendering::Rendered(rendered), kind) = (record.state, &target.kinds[record.kind]) else {
+                continue;
+            };
+            let facts = &mut facts[record.kind];
+            facts.compares = facts.compares || compares(kind, &rendered);
+            facts.orders = facts.orders || orders(kind, &rendered);
+        }
     }
+    facts
 }
 
 /// Texts and numbers, because templates may calculate with it.

@@ -11,12 +11,16 @@ fn target(list: &str) -> Target {
 
 /// The same with other requests that write, and with more members of `item`.
 fn target_with(list: &str, writes: &str, item: &str) -> Target {
+    target_of(list, writes, item, 3)
+}
+
+fn target_of(list: &str, writes: &str, item: &str, pages: u32) -> Target {
     let text = format!(
         r#"
 targets:
   - name: t
     url: https://r.example/api/
-    limits: {{pages: 3}}
+    limits: {{pages: {pages}}}
     body: {{owner: "{{{{ mark }}}}", digest: "{{{{ digest }}}}"}}
     {writes}
     delete: {{path: "x/{{{{ id }}}}"}}
@@ -116,6 +120,51 @@ fn endless_list_fails() {
     let stuck = r#"{path: x, query: {o: "{{ page | default(0) }}"}, items: /r, next: {then: /same}}"#;
     let page = (json!({"r": [{}], "same": 0}), "");
     assert_eq!(read(stuck, &[page.clone(), page]).1, Err(Error::Repeated(2)));
+}
+
+#[test]
+fn pages_without_records_end_the_list() {
+    let list = |end: &str| {
+        let next = format!(r#"next: {{start: 0, then: "{{{{ page + 1 }}}}"{end}}}"#);
+        let list = format!(r#"{{path: x, query: {{o: "{{{{ page }}}}"}}, items: /r, {next}}}"#);
+        target_of(&list, "put: {path: \"x/{{ id }}\"}", "", 300)
+    };
+    let pages = |records: usize| {
+        let page = |at| (if at < records { json!({"r": [{}]}) } else { json!({"r": []}) }, "");
+        (0..200).map(page).collect::<Vec<_>>()
+    };
+    let (urls, result) = read_of(&list(""), &pages(2));
+    assert_eq!((urls.len(), result), (102, Err(Error::Endless(100))));
+    let (_, result) = read_of(&list(r#", while: "{{ page < 150 }}""#), &pages(2));
+    assert_eq!(result, Ok(2), "`while` says when it ends");
+}
+
+/// A registry limits what it returns, and says so with the status and the range.
+#[test]
+fn part_of_the_records_is_no_list() {
+    let answer = |list: &str, status: u16, range: &str| {
+        let target = target(list);
+        let mut reader = target.kinds[0].read_list(&target.term(1, &json!({}))).unwrap().unwrap();
+        reader.request().unwrap();
+        let headers = Some(range).filter(|range| !range.is_empty()).map(|range| ("Content-Range".into(), range.into()));
+        reader.take(&Answer::new(status, headers, b"[{}, {}]"), |_| Ok(()))
+    };
+    let single = "{path: x, items: ''}";
+    let part = |part: &str| Err(Error::Partial(part.to_owned()));
+    for status in [200, 206] {
+        assert_eq!(answer(single, status, "items 0-1/17"), part("Content-Range: items 0-1/17"));
+        assert_eq!(answer(single, status, "0-1/2"), Ok(2));
+    }
+    assert_eq!(answer(single, 206, ""), part("status 206"));
+    assert_eq!(answer(single, 206, "0-1/*"), part("status 206"));
+    assert_eq!(answer(single, 200, "0-1/*"), Ok(2));
+    let ruled = "{path: x, items: '', outcome: [{status: 206, is: done}]}";
+    assert_eq!(answer(ruled, 206, ""), Ok(2));
+    assert_eq!(answer(ruled, 206, "0-1/3"), part("Content-Range: 0-1/3"));
+    let paged = "{path: x, items: '', next: {link: true}}";
+    assert_eq!(answer(paged, 206, ""), Ok(2));
+    assert_eq!(answer(paged, 206, "15-16/17"), Ok(2), "the last page");
+    assert_eq!(answer(paged, 206, "10-11/17"), part("Content-Range: 10-11/17"));
 }
 
 #[test]

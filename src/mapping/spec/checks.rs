@@ -57,6 +57,13 @@ pub(super) fn base_url(text: &str) -> Checked {
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     ensure(!authority.contains('@'), "holds a user name or a password", "remove it, and use `auth`")?;
     ensure(!uri.host().unwrap_or_default().is_empty(), "has no host", fix)?;
+    let port = authority.strip_prefix(uri.host().unwrap_or_default()).unwrap_or_default();
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    ensure(
+        port.is_empty() || port.strip_prefix(':').is_some_and(is_port),
+        "has no valid port",
+        "use a port from 1 to 65535",
+    )?;
     ensure(uri.query().is_none(), "holds a query", "remove ? and what follows it, and use `query` of the requests")?;
     let whole = !uri.path().split('/').any(|segment| matches!(segment, "." | ".."));
     ensure(whole, "holds the path segment . or ..", "write the path without it")

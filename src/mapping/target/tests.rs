@@ -16,6 +16,7 @@ mod forms;
 mod fuzz;
 mod kinds;
 mod messages;
+mod mistakes;
 
 pub(super) fn owner() -> RecordOwner {
     RecordOwner { cluster_id: "c1".into(), cluster_name: "prod".into(), owner: "pod-registrar".into() }

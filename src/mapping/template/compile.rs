@@ -10,6 +10,7 @@ use super::{Compiler, Each, KindWords, Leaf, MapTemplate, Part, Template};
 use crate::mapping::{
     check::{self, Allowed, Uses},
     engine::Compiled,
+    members::instead,
     place::Place,
     spec::values::{TemplateText, TemplateTree},
     tree::{Key, Node, Tree},
@@ -180,7 +181,18 @@ impl Compiler<'_> {
             (None, None) if key.is_none() => return Some(None),
             (Some(items), Some(value)) => (items, value),
             _ => {
-                self.fail(&tree.place, "`$each` and `$value` belong together", "write both, and `$key` for a map");
+                let is_wrong = |key: &Key| key.text.starts_with('$') && !EACH.contains(&key.text.as_str());
+                let wrong = if let Node::Map(entries) = &tree.node { entries.as_slice() } else { &[] };
+                match wrong.iter().map(|(key, _)| key).find(|key| is_wrong(key)) {
+                    Some(key) => {
+                        let missing: Vec<&str> = EACH.into_iter().filter(|name| tree.get(name).is_none()).collect();
+                        self.fail(&key.place, format!("there is no `{}`", key.text), instead(&key.text, &missing));
+                    }
+                    None => {
+                        let fix = "write both, and `$key` for a map";
+                        self.fail(&tree.place, "`$each` and `$value` belong together", fix);
+                    }
+                }
                 return None;
             }
         };

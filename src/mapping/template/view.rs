@@ -16,9 +16,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use super::{Each, MapTemplate, Template};
-use crate::model::{
-    canonical,
-    digest::{Digest, Fingerprint},
+use crate::{
+    mapping::fingerprint::{self, Exact},
+    model::digest::Fingerprint,
 };
 
 /// What is compared of a record. It borrows from the record, because a list shows many and each is compared once.
@@ -36,7 +36,7 @@ impl RecordView<'_> {
     pub(in crate::mapping) const NONE: RecordView<'static> = RecordView::Simple(&Json::Null);
 
     pub(in crate::mapping) fn fingerprint(&self) -> Fingerprint {
-        Digest::of_canonical(&canonical::form(self, self.is_canonical()).unwrap_or_default()).fingerprint()
+        fingerprint::of(self)
     }
 
     pub(in crate::mapping) fn to_json(&self) -> Json {
@@ -45,16 +45,6 @@ impl RecordView<'_> {
             Self::List(items) => items.iter().map(Self::to_json).collect(),
             Self::Map(members) => {
                 Json::Object(members.iter().map(|(name, member)| ((*name).to_owned(), member.to_json())).collect())
-            }
-        }
-    }
-
-    fn is_canonical(&self) -> bool {
-        match self {
-            Self::Simple(json) => canonical::is_canonical(json),
-            Self::List(items) => items.iter().all(Self::is_canonical),
-            Self::Map(members) => {
-                members.iter().all(|(name, member)| canonical::is_in_order(name) && member.is_canonical())
             }
         }
     }
@@ -73,7 +63,7 @@ impl RecordView<'_> {
 impl Serialize for RecordView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Simple(json) => json.serialize(serializer),
+            Self::Simple(json) => Exact(json).serialize(serializer),
             Self::List(items) => serializer.collect_seq(items),
             Self::Map(members) => serializer.collect_map(members.iter().map(|(name, member)| (name, member))),
         }

@@ -166,11 +166,12 @@ impl Pending {
         self.attempts.get_or_insert_with(|| Box::new(Attempts::NONE))
     }
 
-    /// Whether this record in the inventory shows that the last request was applied, and no other request may still
-    /// arrive.
+    /// Whether the registry holds this record of the inventory: no request with another result may still arrive.
     pub(super) fn is_settled_by(&self, held: Fingerprint) -> bool {
         let attempts = self.attempts();
-        attempts.in_flight.is_none() && !attempts.mixed && attempts.tried == Some(Known::Registered(held))
+        attempts.in_flight.is_none()
+            && !attempts.mixed
+            && attempts.tried.is_none_or(|tried| tried == Known::Registered(held))
     }
 
     /// The inventory does not show the result of the last request, so the next one is a first attempt.

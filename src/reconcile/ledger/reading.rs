@@ -103,8 +103,8 @@ impl Ledger {
         });
     }
 
-    /// The registry named this UID in the reading.
-    pub fn inventory_has(&mut self, uid: &Uid, held: Fingerprint, now: Moment) -> Option<Drift> {
+    /// The registry named this UID in the reading. Without `held`, it may hold the record or not.
+    pub fn inventory_has(&mut self, uid: &Uid, held: Option<Fingerprint>, now: Moment) -> Option<Drift> {
         let position = self.entries.position_of(uid);
         let name = |entry: &mut LedgerEntry| {
             entry.named = true;
@@ -116,9 +116,8 @@ impl Ledger {
             return None;
         }
         if let Some(pending) = self.pending.get_mut(uid) {
-            // The last request was applied, and no other may still arrive.
-            let applied = before.is_some_and(|(known, _)| known == Known::Uncertain) && pending.is_settled_by(held);
-            if let Some(position) = position.filter(|_| applied) {
+            let settled = held.filter(|held| pending.is_settled_by(*held));
+            if let Some((position, held)) = position.zip(settled) {
                 self.entries.change_at(position, |entry| entry.known = Known::Registered(held));
             } else {
                 pending.was_not_applied();
@@ -130,7 +129,7 @@ impl Ledger {
         }
         let is_news = before.is_none_or(|(known, _)| known == Known::Absent);
         let learn = |entry: &mut LedgerEntry| {
-            (entry.known, entry.named) = (Known::Registered(held), true);
+            (entry.known, entry.named) = (held.map_or(Known::Uncertain, Known::Registered), true);
             if is_news {
                 entry.see(now);
             }
@@ -141,7 +140,7 @@ impl Ledger {
         }
         match before {
             _ if is_news => self.seeded.then_some(Drift::Extra),
-            Some((Known::Registered(known), _)) if known != held => Some(Drift::Differing),
+            Some((Known::Registered(known), _)) if Some(known) != held => Some(Drift::Differing),
             _ => None,
         }
     }
@@ -227,7 +226,7 @@ mod tests {
         model::{digest::Digest, ids::Version},
         reconcile::{
             ledger::pending::{Applied, AttemptKind, Blame, InFlight},
-            outcome::OperationKind,
+            outcome::{OperationKind, Verdict},
         },
     };
 
@@ -304,8 +303,46 @@ mod tests {
     #[test]
     fn inventory_shows_that_a_failed_put_was_applied() {
         let (mut ledger, uid) = seeded_with_failed_put();
-        ledger.inventory_has(&uid, held(1), NOW);
+        ledger.inventory_has(&uid, Some(held(1)), NOW);
         assert_eq!(ledger.known(&uid), Known::Registered(held(1)));
+    }
+
+    #[test]
+    fn inventory_settles_a_put_that_was_never_sent() {
+        // An entry that no list has reached is uncertain.
+        for before in [Known::Absent, Known::Uncertain] {
+            let (mut ledger, uid) = (Ledger::default(), Uid::from("a"));
+            ledger.finish_reading();
+            ledger.pod_seen(&uid, 0, NOW);
+            ledger.set_known(&uid, before);
+            let result = Known::Registered(held(1));
+            let in_flight = InFlight { kind: OperationKind::Put, result, version: Version { epoch: 1, seq: 1 } };
+            ledger.begin(&uid, in_flight, NOW);
+            ledger.assume(|_, _| None);
+            ledger.inventory_has(&uid, Some(held(1)), NOW);
+            assert_eq!(ledger.known(&uid), before, "it is in flight");
+            ledger.settle(&uid, Verdict::Retry { after: None, cause: "waits for a list".to_owned() }, NOW, 0);
+            ledger.inventory_has(&uid, Some(held(1)), NOW);
+            assert_eq!(ledger.known(&uid), before, "it was answered during the reading");
+            ledger.assume(|_, _| None);
+            ledger.inventory_has(&uid, Some(held(1)), NOW);
+            assert_eq!((ledger.known(&uid), ledger.owned()), (result, 1));
+        }
+    }
+
+    #[test]
+    fn record_that_may_be_held_is_uncertain() {
+        let (mut ledger, [new, known]) = (Ledger::default(), ["new", "known"].map(Uid::from));
+        ledger.set_known(&known, Known::Registered(held(1)));
+        ledger.assume(|_, _| None);
+        for uid in [&new, &known] {
+            ledger.inventory_has(uid, None, NOW);
+            assert_eq!(ledger.known(uid), Known::Uncertain, "{uid}");
+        }
+        assert_eq!(ledger.owned(), 2, "a deletion of either is sent");
+        let (mut ledger, uid) = seeded_with_failed_put();
+        ledger.inventory_has(&uid, None, NOW);
+        assert_eq!(ledger.known(&uid), Known::Uncertain, "it settles nothing");
     }
 
     #[test]
@@ -315,7 +352,7 @@ mod tests {
         let readings: [Reads; 3] = [
             |ledger, _| ledger.confirm_bucket(Buckets::By8Bits, |_| true),
             |ledger, _| _ = ledger.inventory_lacks_the_others(Buckets::By8Bits, |_| false),
-            |ledger, uid| _ = ledger.inventory_has(uid, held(9), NOW),
+            |ledger, uid| _ = ledger.inventory_has(uid, Some(held(9)), NOW),
         ];
         for read in readings {
             let (mut ledger, uid) = seeded_with_failed_put();
@@ -334,12 +371,12 @@ mod tests {
         let (mut ledger, uid) = seeded_with_failed_put();
         failed_put(&mut ledger, &uid, 2, 2);
         ledger.assume(|_, _| None);
-        ledger.inventory_has(&uid, held(2), NOW);
+        ledger.inventory_has(&uid, Some(held(2)), NOW);
         assert_eq!(ledger.known(&uid), Known::Uncertain, "the first put may come after the second one");
         // A reading does not change what was sent since it began.
         let (mut ledger, uid) = seeded_with_failed_put();
         failed_put(&mut ledger, &uid, 1, 2);
-        ledger.inventory_has(&uid, held(1), NOW);
+        ledger.inventory_has(&uid, Some(held(1)), NOW);
         assert_eq!(ledger.known(&uid), Known::Uncertain);
     }
 
@@ -350,15 +387,15 @@ mod tests {
         let ids = |from: usize, to: usize| (from..to).map(|n| Uid::from(format!("u{n}")));
         ids(0, FORGOTTEN_MAX - 1).for_each(|uid| ledger.forget(&uid));
         let stranger = Uid::from("stranger");
-        ledger.inventory_has(&stranger, held(1), NOW);
+        ledger.inventory_has(&stranger, Some(held(1)), NOW);
         assert_eq!(ledger.known(&stranger), Known::Registered(held(1)));
         ids(FORGOTTEN_MAX, 2 * FORGOTTEN_MAX).for_each(|uid| ledger.forget(&uid));
         let kept = ledger.reading.as_ref().map(|reading| reading.forgotten.len());
         assert_eq!(kept, Some(FORGOTTEN_MAX));
         // It may have been forgotten, too.
-        ledger.inventory_has(&Uid::from("another"), held(1), NOW);
+        ledger.inventory_has(&Uid::from("another"), Some(held(1)), NOW);
         assert!(ledger.entry(&Uid::from("another")).is_none());
-        ledger.inventory_has(&stranger, held(2), NOW);
+        ledger.inventory_has(&stranger, Some(held(2)), NOW);
         assert_eq!(ledger.known(&stranger), Known::Registered(held(2)), "a UID with an entry was not forgotten");
     }
 }

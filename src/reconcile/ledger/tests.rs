@@ -134,9 +134,9 @@ fn inventory_is_compared_with_the_ledger() {
     }
     ledger.assume(|_, _| None);
     let now = at(6);
-    assert_eq!(ledger.inventory_has(&a, digest(2), now), Some(Drift::Differing));
-    assert_eq!(ledger.inventory_has(&c, digest(3), now), Some(Drift::Extra));
-    assert_eq!(ledger.inventory_has(&c, digest(3), now), None);
+    assert_eq!(ledger.inventory_has(&a, Some(digest(2)), now), Some(Drift::Differing));
+    assert_eq!(ledger.inventory_has(&c, Some(digest(3)), now), Some(Drift::Extra));
+    assert_eq!(ledger.inventory_has(&c, Some(digest(3)), now), None);
     assert_eq!(ledger.entry(&c).unwrap().last_seen(), Some(now), "only a list begun after this can prove it absent");
     assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| true), 0, "its bucket is equal");
     assert_eq!((ledger.known(&b), ledger.owned()), (Known::Registered(digest(1)), 3));
@@ -162,7 +162,7 @@ fn reading_ignores_records_changed_since_it_began() {
             ledger.clear_pending(uid);
         }
         if named {
-            let drift = [&flying, &acked, &sent, &still].map(|uid| ledger.inventory_has(uid, digest(7), at(7)));
+            let drift = [&flying, &acked, &sent, &still].map(|uid| ledger.inventory_has(uid, Some(digest(7)), at(7)));
             assert_eq!(drift, [None, None, None, Some(Drift::Differing)]);
         }
         assert_eq!(ledger.inventory_lacks_the_others(Buckets::One, |_| false), usize::from(!named));
@@ -186,10 +186,10 @@ fn new_reading_forgets_the_abandoned_one() {
     ledger.settle(&sent, Verdict::Done, at(2), 0);
     ledger.clear_pending(&sent);
     ledger.forget(&gone);
-    assert_eq!([&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(3))), [None, None]);
+    assert_eq!([&sent, &gone].map(|uid| ledger.inventory_has(uid, Some(digest(3)), at(3))), [None, None]);
     ledger.abandon_reading();
     ledger.assume(|_, _| None);
-    let drift = [&sent, &gone].map(|uid| ledger.inventory_has(uid, digest(3), at(4)));
+    let drift = [&sent, &gone].map(|uid| ledger.inventory_has(uid, Some(digest(3)), at(4)));
     assert_eq!(drift, [Some(Drift::Differing), Some(Drift::Extra)], "the changes were before this reading");
 }
 
@@ -201,7 +201,7 @@ fn reading_ignores_records_deleted_since_it_began() {
     ledger.begin(&uid, InFlight { kind: OperationKind::Delete, result: Known::Absent, ..put(1, 1) }, at(6));
     ledger.settle(&uid, Verdict::Done, at(7), 0);
     ledger.forget(&uid);
-    assert_eq!(ledger.inventory_has(&uid, digest(1), at(8)), None, "the page with it was read before");
+    assert_eq!(ledger.inventory_has(&uid, Some(digest(1)), at(8)), None, "the page with it was read before");
     assert_eq!((ledger.known(&uid), ledger.owned()), (Known::Absent, 0));
 }
 
@@ -271,7 +271,7 @@ fn observed_deletions_are_remembered_within_bounds() {
     ledger.pod_seen(&"950".into(), 0, at(2_000));
     ledger.assume(|_, _| None);
     for n in [500, 950, 990] {
-        ledger.inventory_has(&Uid::from(n.to_string()), digest(1), at(3_001));
+        ledger.inventory_has(&Uid::from(n.to_string()), Some(digest(1)), at(3_001));
     }
     ledger.finish_reading();
     let deletion = |n: &str| ledger.pending(&n.into()).and_then(|pending| pending.deletion);
@@ -293,7 +293,7 @@ fn stepping_down_forgets_the_registry_but_no_pods() {
         ledger.set_known(uid, Known::Registered(digest(1)));
     }
     ledger.deleted(&deletion, Deletion::Deleted, at(4));
-    ledger.inventory_has(&named, digest(2), at(5));
+    ledger.inventory_has(&named, Some(digest(2)), at(5));
     ledger.mark_pending(&lives, at(5)).attempts_mut().parked = Some(digest(1));
     ledger.step_down(100);
     assert_eq!((ledger.known(&lives), ledger.is_seeded(), ledger.owned()), (Known::Unknown, false, 0));

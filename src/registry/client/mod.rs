@@ -283,7 +283,7 @@ fn inventory_item(listed: ListedRecord) -> Result<InventoryItem, Failure> {
         let problem = "an id is invalid; it must have 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -";
         return Err(Failure::Inventory(problem.to_owned()));
     }
-    Ok(InventoryItem { uid: id.into(), fingerprint: digest.fingerprint(), version: Some(version) })
+    Ok(InventoryItem { uid: id.into(), fingerprint: Some(digest.fingerprint()), version: Some(version) })
 }
 
 /// The namespace and name in a record. They become part of the API server's addresses, so names that no pod can have

@@ -28,12 +28,16 @@ pub(super) enum Arrival {
 }
 
 impl Attempt {
+    /// Whether the registry may have taken it without an acknowledgement.
+    pub(super) fn is_open(&self) -> bool {
+        self.arrival != Arrival::No
+    }
+
     /// Whether this change is sent again. A deletion that the registry may have received keeps its reason, because another
     /// process may know another one: that the pod is absent, and not that it was deleted.
     pub(super) fn repeats(&self, content: ChangeContent) -> bool {
-        let is_sent = self.arrival != Arrival::No;
         match (self.content, content) {
-            (ChangeContent::Delete(Some(_)), ChangeContent::Delete(_)) if is_sent => true,
+            (ChangeContent::Delete(Some(_)), ChangeContent::Delete(_)) if self.is_open() => true,
             (before, content) => before == content,
         }
     }

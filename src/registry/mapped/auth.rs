@@ -101,7 +101,7 @@ impl Auth {
                 Ok(())
             }
             Self::Query { name, secret } => {
-                request.url.query_pairs_mut().append_pair(name, secret.text().expose_secret());
+                set_parameter(&mut request.url, name, &secret.text());
                 Ok(())
             }
             Self::Body { at, secret } => insert(request, at, &secret.text()),
@@ -171,6 +171,15 @@ pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
+/// Sets a parameter of the query. The address of a next page has it already, if the registry repeats what it was asked.
+fn set_parameter(url: &mut Url, name: &str, secret: &SecretString) {
+    let pairs = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let others = pairs.zip(url.query_pairs()).filter(|(_, (other, _))| other != name).map(|(pair, _)| pair);
+    let others = others.collect::<Vec<_>>().join("&");
+    url.set_query(Some(&*others).filter(|others| !others.is_empty()));
+    url.query_pairs_mut().append_pair(name, secret.expose_secret());
+}
+
 /// Sets a member of the JSON body. Its parent must exist.
 fn insert(request: &mut Outgoing, at: &str, secret: &SecretString) -> Result<(), Failure> {
     let wrong = || Failure::Unreachable(format!("the body has no place {at:?} for the credential; see auth.body.at"));
@@ -186,6 +195,19 @@ fn insert(request: &mut Outgoing, at: &str, secret: &SecretString) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn query_credential_replaces_an_echoed_one() {
+        for (query, expected) in [
+            ("", "key=s3+cret"),
+            ("?a=%20b&key=***&c", "a=%20b&c&key=s3+cret"),
+            ("?key=old&k%65y=x&&keys=1", "keys=1&key=s3+cret"),
+        ] {
+            let mut url = format!("http://registry/x{query}").parse().unwrap();
+            set_parameter(&mut url, "key", &"s3 cret".into());
+            assert_eq!(url.query(), Some(expected), "{query}");
+        }
+    }
 
     #[test]
     fn body_credential_needs_its_place() {

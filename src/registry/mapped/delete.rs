@@ -6,6 +6,7 @@ use super::{
     judge::{Ruling, Stop, rule},
     put::id_of,
     records::Knowledge,
+    renamed::is_renamed,
 };
 use crate::{
     mapping::{
@@ -92,11 +93,16 @@ impl KindClient {
             // Its id is not known.
             return self.unless_unread(deletion.key);
         }
+        // The pod of an observed deletion had this very id.
+        if !known.is_written && !deletion.removal.observed {
+            let renamed = is_renamed(&self.records.lock().table, &id_of(deletion.key, known));
+            renamed.map_or(Ok(()), |cause| Err(Stop::rejected(cause)))?;
+        }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {
             known.is_verified || known.is_written
         } else {
-            known.is_written || known.is_tried || self.kind.exclusive
+            known.may_be_written() || self.kind.exclusive
         };
         let is_read_again = self.kind.reads_mark() && self.records.lock().deletion_log.is_some();
         if is_ours && !lacks_words && !known.is_uncertain && !is_read_again {
@@ -164,9 +170,17 @@ impl KindClient {
             }
         })?;
         let judgement = delete.judge(&exchanged.answer, &scope);
-        if exchanged.answer.is_html() && matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
+        if matches!(exchanged.answer.status, 404 | 410) && !judgement.by_rule {
+            let status = exchanged.answer.status;
             // It may come from a proxy that did not ask the registry.
-            return Err(Stop::uncertain(format!("status {} with a web page", exchanged.answer.status)));
+            if exchanged.answer.is_html() {
+                return Err(Stop::uncertain(format!("status {status} with a web page")));
+            }
+            // No list would show that the record is still there.
+            if self.kind.list().is_none() && !delete.addresses_record() {
+                let what = "which is not about the record: its id is not in the address of `delete`";
+                return Err(Stop::uncertain(format!("status {status}, {what}; write a rule for it in `outcome`")));
+            }
         }
         let ruling = rule(&judgement, &exchanged, &self.transport);
         // Other records may need it. That says nothing about its content.

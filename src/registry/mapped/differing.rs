@@ -4,8 +4,8 @@
 //!   acknowledged --listed otherwise--> differs --written again, acknowledged--> rewritten --listed so again--> settled
 //! ```
 //!
-//! A settled record is left as it is: otherwise each resync would write it. A listed record that is equal, or that differs
-//! in another way, begins again.
+//! A settled record is left as it is: otherwise each resync would write it. A listed record that differs in another way
+//! begins again. One that was shown as it was sent is never settled: whatever changes it later is an edit.
 
 use std::collections::HashMap;
 

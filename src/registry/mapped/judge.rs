@@ -85,6 +85,9 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
         RuleOutcome::Stale => Ruling::Stale(reason),
         RuleOutcome::Fenced => Ruling::Stop(Failure::StaleEpoch.into()),
         RuleOutcome::Reject => Ruling::Stop(Stop::rejected(reason)),
+        RuleOutcome::Retry if !judgement.by_rule && may_be_applied(exchanged) => {
+            Ruling::Stop(Failure::Broken(reason).into())
+        }
         RuleOutcome::Retry if matches!(status, 429 | 503) => Ruling::Stop(Failure::Throttled { status, after }.into()),
         RuleOutcome::Retry => Ruling::Stop(Stop::Verdict(Verdict::Retry { after, cause: reason })),
         RuleOutcome::Pause => match status {
@@ -102,6 +105,16 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
         }
         RuleOutcome::Uncertain if exchanged.answer.is_success() => Ruling::Unchecked(reason),
         RuleOutcome::Uncertain => Ruling::Stop(Stop::uncertain(reason)),
+    }
+}
+
+/// Whether a proxy answers like this although the registry may have received the request. A registry that refuses it
+/// for now says for how long.
+fn may_be_applied(exchanged: &Exchanged) -> bool {
+    match exchanged.answer.status {
+        408 => true,
+        503 => exchanged.retry_after.is_none(),
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure};
+use super::{KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure, renamed::RenamedRecords};
 use crate::{
     mapping::{
         answer::Answer,
@@ -35,6 +35,7 @@ pub(super) struct ListInProgress {
     token: String,
     begun: Instant,
     listed: ListedIds,
+    renamed: RenamedRecords,
     /// Records that were reported.
     reported: u64,
 }
@@ -69,6 +70,7 @@ impl KindClient {
             };
             let Some(next) = next else {
                 self.end_doubles(&mut list, &mut page);
+                self.end_renamed(&mut list, &mut page).map_err(|error| self.unusable(&error))?;
                 let mut records = self.records.lock();
                 let may_skip = self.kind.assigns() && list.reader.may_skip();
                 page.extend(records.complete_list(list.begun, &list.listed.keys, may_skip));
@@ -93,8 +95,8 @@ impl KindClient {
         let request = reader.request().map_err(|error| self.unusable(&error.to_string()))?;
         let request = request.ok_or_else(|| self.unusable("`list` has no first page"))?;
         self.records.lock().begin_list(begun);
-        let (token, listed) = (String::new(), ListedIds::default());
-        Ok(ListInProgress { reader, request, token, begun, listed, reported: 0 })
+        let (token, listed, renamed) = (String::new(), ListedIds::default(), RenamedRecords::default());
+        Ok(ListInProgress { reader, request, token, begun, listed, renamed, reported: 0 })
     }
 
     /// Reads the answer. Returns its records that are ours, with the fingerprints to report, and the request for the next
@@ -105,12 +107,13 @@ impl KindClient {
         answer: &Answer,
         term: &TermWords,
     ) -> Result<(ListedPage, Option<RenderedRequest>), ListError> {
-        let ListInProgress { reader, listed, .. } = list;
+        let ListInProgress { reader, listed, renamed, .. } = list;
         let (mut page, mut is_first) = (Vec::new(), true);
         reader.take(answer, |shown| {
             let Some(item) = self.kind.read_to_compare(shown, answer, term) else { return Ok(()) };
             let Some((key, id)) = self.ours(&item, std::mem::take(&mut is_first), listed)? else { return Ok(()) };
             let mut records = self.records.lock();
+            let Some((key, id, item)) = renamed.take(&records.table, key, id, item) else { return Ok(()) };
             let held = records.listed(&key, &id, &item);
             let settled = records.differing.take_settled(&key);
             drop(records);
@@ -135,8 +138,8 @@ impl KindClient {
             ItemMark::Ours => true,
             ItemMark::Foreign => false,
             ItemMark::NotRead => {
-                let is_written = |id: &str| records.knowledge(&self.kind.key(id)).is_written;
-                self.kind.exclusive || item.id.as_deref().is_some_and(is_written)
+                let may_be_written = |id: &str| records.knowledge(&self.kind.key(id)).may_be_written();
+                self.kind.exclusive || item.id.as_deref().is_some_and(may_be_written)
             }
         };
         listed.take(self.kind, item, is_first, may_be_ours, |key| records.table.get(key)?.remote())
@@ -166,6 +169,15 @@ impl KindClient {
             let id = records.knowledge(&key).id.unwrap_or_else(|| key.to_string());
             tracing::warn!(id, %remote, count, "registry holds two records with one id; using one and leaving the other");
         }
+    }
+
+    /// The list showed all ids: adds the records whose ids look like those of others.
+    fn end_renamed(&self, list: &mut ListInProgress, page: &mut ListedPage) -> Result<(), String> {
+        let mut records = self.records.lock();
+        for (key, id, item) in std::mem::take(&mut list.renamed).end(&list.listed.keys)? {
+            page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key, fingerprint)));
+        }
+        Ok(())
     }
 
     fn unusable(&self, error: &str) -> Failure {
@@ -206,6 +218,6 @@ fn report(further_settled: usize, ineffective: Option<IneffectiveReport>) {
 
 fn inventory_page(page: ListedPage, list: &mut ListInProgress, next: Option<String>) -> InventoryPage {
     list.reported += u64::try_from(page.len()).unwrap_or(u64::MAX);
-    let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint, version: None };
+    let item = |(uid, fingerprint)| InventoryItem { uid, fingerprint: Some(fingerprint), version: None };
     InventoryPage { items: page.into_iter().map(item).collect(), next, count: list.reported, as_of: 0 }
 }

@@ -11,6 +11,7 @@
 //! | How are several written in one request? | `batch` |
 //! | How are all records read? | `list` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
+//! | What if the registry returns ids in another form? | `renamed` |
 //! | What if the registry changes what is written? | `differing` |
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
@@ -50,6 +51,7 @@ pub mod reader;
 pub mod recorder;
 mod records;
 mod remembered;
+mod renamed;
 mod secrets;
 mod shown;
 mod sign;
@@ -57,7 +59,13 @@ mod table;
 mod transport;
 mod unlisted;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value as Json, json};
@@ -118,14 +126,16 @@ pub struct TargetClient {
     /// The inventory that is being read from the memory, or from the tables.
     pages: Mutex<Option<RememberedPages>>,
     term: RwLock<TermState>,
+    /// Whether `prepare` gave other values since the event loop asked.
+    has_prepared_change: AtomicBool,
 }
 
 /// The words of the term in force.
 pub(super) struct TermState {
     number: u64,
     words: TermWords,
-    /// Whether the steps of `prepare` are done.
-    is_prepared: bool,
+    /// What the steps of `prepare` gave, once they are done.
+    prepared: Option<Json>,
     /// The records that were rendered last: the next call mostly encodes one of them.
     last: Mutex<Option<LastRender>>,
 }
@@ -138,8 +148,8 @@ struct LastRender {
 }
 
 impl TermState {
-    fn new(number: u64, words: TermWords, is_prepared: bool) -> Self {
-        Self { number, words, is_prepared, last: Mutex::default() }
+    fn new(number: u64, words: TermWords, prepared: Option<Json>) -> Self {
+        Self { number, words, prepared, last: Mutex::default() }
     }
 }
 
@@ -185,9 +195,10 @@ impl TargetClient {
     fn over(target: &'static Target, transport: TargetTransport) -> Self {
         let (words, transport) = (target.term(0, &json!({})), Arc::new(transport));
         let kinds = kind_clients(target, &transport);
-        let term = RwLock::new(TermState::new(0, words, false));
+        let term = RwLock::new(TermState::new(0, words, None));
         let (rounds, memory, pages) = (Mutex::default(), Arc::default(), Mutex::default());
-        Self { target, transport, kinds, rounds, memory, pages, term }
+        let has_prepared_change = AtomicBool::new(false);
+        Self { target, transport, kinds, rounds, memory, pages, term, has_prepared_change }
     }
 
     pub fn target(&self) -> &'static Target {
@@ -219,9 +230,7 @@ impl TargetClient {
 fn kind_clients(target: &'static Target, transport: &Arc<TargetTransport>) -> Vec<KindClient> {
     let client = |kind: &'static Kind| {
         let is_referred_to = target.kinds.iter().any(|other| target.refers_to(other, kind));
-        let client = KindClient::new(kind, is_referred_to, transport.clone());
-        client.records.lock().tracks_puts = target.notices.round.is_some();
-        client
+        KindClient::new(kind, is_referred_to, transport.clone())
     };
     target.kinds.iter().map(client).collect()
 }
@@ -241,7 +250,7 @@ impl Registry for TargetClient {
         let Some(content) = &pod.content else { return Projection::Unreadable };
         let term = self.term.read();
         // Its record cannot be made yet, and is not at fault.
-        if !term.is_prepared && self.target.needs_prepared() {
+        if term.prepared.is_none() && self.target.needs_prepared() {
             return Projection::Unreadable;
         }
         let records = match self.target.records(&content.record, &term.words, &|kind, key| self.assigned(kind, key)) {
@@ -270,6 +279,10 @@ impl Registry for TargetClient {
 
     fn take_moved(&self) -> Vec<Uid> {
         self.kinds.iter().flat_map(|kind| kind.records.lock().take_moved()).collect()
+    }
+
+    fn take_prepared_change(&self) -> bool {
+        self.has_prepared_change.swap(false, Ordering::Relaxed)
     }
 
     fn kinship(&self) -> Option<&dyn Kinship> {
@@ -410,6 +423,10 @@ impl Registry for TargetClient {
 
     async fn send_notice(&self, in_sync: bool) -> Result<(), Failure> {
         self.notify(in_sync).await
+    }
+
+    fn answers(&self) -> Option<u64> {
+        Some(self.transport.answers())
     }
 
     fn end_term(&self) {

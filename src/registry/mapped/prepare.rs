@@ -1,5 +1,7 @@
 //! Things that records refer to: found or created before the first write of a term, and before each list.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Map, Value as Json};
 
 use super::{
@@ -23,22 +25,29 @@ impl TargetClient {
         self.recall(number).await?;
         let prepared = self.run_steps(number).await?;
         let words = self.target.term(number, &prepared);
-        *self.term.write() = TermState::new(number, words, true);
+        *self.term.write() = TermState::new(number, words, Some(prepared));
         Ok(())
     }
 
     /// The same in a term that was prepared before: something may have removed what records refer to.
     pub(super) async fn prepare_again(&self) -> Result<(), Failure> {
-        let (number, is_prepared) = {
+        let (number, before) = {
             let term = self.term.read();
-            (term.number, term.is_prepared)
+            (term.number, term.prepared.clone())
         };
-        if is_prepared && !self.target.prepare.is_empty() { self.prepare_term(number).await } else { Ok(()) }
+        if before.is_none() || self.target.prepare.is_empty() {
+            return Ok(());
+        }
+        self.prepare_term(number).await?;
+        if self.target.needs_prepared() && self.term.read().prepared != before {
+            self.has_prepared_change.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Whether nothing is left to prepare.
     pub(super) fn is_prepared(&self) -> bool {
-        self.target.prepare.is_empty() || self.term.read().is_prepared
+        self.target.prepare.is_empty() || self.term.read().prepared.is_some()
     }
 
     async fn run_steps(&self, number: u64) -> Result<Json, Failure> {

@@ -12,7 +12,7 @@
 //! | a record is looked up before it is written | because |
 //! | --- | --- |
 //! | it is not known, and the write may replace it | another writer may own it |
-//! | a create had no clear answer | a second create would make a second record; one without any answer may still arrive |
+//! | a create had no clear answer | a second one would make a second record; the first may still arrive, or be hidden |
 //! | the registry has no list, and it was not read in this term | it may hold the record already |
 //! | lists lag, the registry assigns ids, and no list of this term is late enough | the leader before may have created it |
 //! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
@@ -189,10 +189,10 @@ impl KindClient {
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
-    /// Whether the registry has no record proves nothing while a create may still arrive.
+    /// That a lookup shows no record proves nothing while a create may still arrive, or be missing in lookups.
     pub(super) fn unless_on_its_way(&self, key: &Uid) -> Result<(), Stop> {
-        let after = self.records.lock().create_may_arrive(key);
-        let cause = || "the last create had no answer and may still arrive".to_owned();
+        let after = self.records.lock().create_may_show(key);
+        let cause = || "the last create had no clear answer; it may still arrive, or not be shown yet".to_owned();
         after.map_or(Ok(()), |after| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause() })))
     }
 

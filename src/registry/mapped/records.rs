@@ -59,7 +59,7 @@ pub(super) struct Records {
     timeout: Duration,
     pub(super) shown: ShownRecords,
     recent: HashMap<Uid, Recent>,
-    /// Until when the create may arrive at the registry.
+    /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
     pub(super) differing: DifferingRecords,
@@ -73,8 +73,6 @@ pub(super) struct Records {
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
     is_listing: bool,
-    /// Whether the table has each record whose put was begun.
-    pub(super) tracks_puts: bool,
     /// Whether a round lasts.
     pub(super) in_round: bool,
     /// Set if an operator asked for the deletions.
@@ -90,13 +88,18 @@ pub(super) struct Knowledge {
     pub(super) exists: bool,
     pub(super) is_verified: bool,
     pub(super) is_written: bool,
-    /// A put was begun, of which the memory knows.
+    /// A put was begun, and not clearly refused.
     pub(super) is_tried: bool,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,
 }
 
 impl Knowledge {
+    /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
+    pub(super) fn may_be_written(&self) -> bool {
+        self.is_written || self.is_tried
+    }
+
     /// Whether a request with these words uses one that the registry tells, and that is not known.
     pub(super) fn lacks(&self, words: WordSet) -> bool {
         (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
@@ -123,7 +126,6 @@ impl Records {
             attempts: HashMap::new(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
-            tracks_puts: false,
             in_round: false,
             deletion_log: None,
         }
@@ -170,7 +172,7 @@ impl Records {
 
     /// The registry contradicts what is known: the record has to be read before it is written again.
     pub(super) fn doubt(&mut self, key: &Uid) {
-        self.uncertain.insert(key.clone(), Instant::now());
+        self.uncertain.insert(key.clone(), Instant::now() + self.lag);
     }
 
     /// The registry has no such record.
@@ -185,37 +187,34 @@ impl Records {
     pub(super) fn begin_create(&mut self, key: &Uid, id: &str) {
         self.table.change(key, |row| row.set_id(key, id));
         // The request may be given up without an answer, and then arrive for as long again.
-        self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout);
+        self.uncertain.insert(key.clone(), Instant::now() + 2 * self.timeout + self.lag);
     }
 
     /// A create had no answer of the registry, which may still receive it.
     pub(super) fn create_unanswered(&mut self, key: &Uid) {
-        let timeout = self.timeout;
+        let left = self.timeout + self.lag;
         if let Some(until) = self.uncertain.get_mut(key) {
-            *until = Instant::now() + timeout;
+            *until = Instant::now() + left;
         }
     }
 
-    /// How long a create of this record may still arrive at the registry.
-    pub(super) fn create_may_arrive(&self, key: &Uid) -> Option<Duration> {
+    /// How long a create of this record may still arrive at the registry, or be missing in lookups.
+    pub(super) fn create_may_show(&self, key: &Uid) -> Option<Duration> {
         let left = self.uncertain.get(key)?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     /// A create had no clear answer.
     pub(super) fn create_ended(&mut self, key: &Uid) {
+        let lag = self.lag;
         if let Some(until) = self.uncertain.get_mut(key) {
-            *until = Instant::now();
+            *until = Instant::now() + lag;
         }
     }
 
     /// The registry did not create the record.
     pub(super) fn not_created(&mut self, key: &Uid) {
-        let was_begun = self.uncertain.remove(key).is_some();
-        // Of a put that was tried before, the memory has to know.
-        if was_begun && self.table.get(key).is_some_and(|row| !row.has(Fact::Exists) && !row.has(Fact::Tried)) {
-            self.table.remove(key);
-        }
+        self.uncertain.remove(key);
     }
 
     /// The registry acknowledged a put.
@@ -253,6 +252,7 @@ impl Records {
             row.set_id(key, &record.id);
             row.set_parent(record.parent.as_ref().filter(|_| is_saved));
             row.hold(record.fingerprint);
+            row.set(Fact::Kept, true);
         });
     }
 
@@ -403,15 +403,17 @@ impl Records {
             return None;
         }
         self.ineffective.shown(key, id);
-        let held = self.table.get(key).and_then(Row::held);
+        let row = self.table.get(key);
+        let (held, is_kept) = (row.and_then(Row::held), row.is_some_and(|row| row.has(Fact::Kept)));
         let shown = item.content.fingerprint().or(held).unwrap_or_default();
         match held {
-            Some(sent) if sent != shown => Some(self.differing.listed(key, sent, shown)),
-            _ => {
-                self.differing.remove(key);
-                Some(shown)
-            }
+            // A record that the registry stored as it was sent was edited since.
+            Some(sent) if sent != shown && !is_kept => return Some(self.differing.listed(key, sent, shown)),
+            Some(sent) if sent == shown && !is_kept => self.table.change(key, |row| row.set(Fact::Kept, true)),
+            _ => {}
         }
+        self.differing.remove(key);
+        Some(shown)
     }
 
     /// The list showed these surplus records. Returns the first that the list before did not show.
@@ -436,10 +438,10 @@ impl Records {
         let mut further: Vec<(Uid, Fingerprint)> =
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
-        let Self { table, missing, uncertain, unlisted, ineffective, moved, .. } = self;
+        let Self { table, missing, uncertain, attempts, unlisted, ineffective, moved, .. } = self;
         unlisted.end_list(shown.is_empty(), may_skip);
         // A create without a clear answer is sent again only after two lists without its record.
-        uncertain.iter_mut().filter(|(key, until)| begun > **until + lag && !shown.contains(*key)).for_each(
+        uncertain.iter_mut().filter(|(key, until)| begun > **until && !shown.contains(*key)).for_each(
             |(key, until)| {
                 if unlisted.is_skipped_once(key) {
                     *until = begun;
@@ -458,8 +460,11 @@ impl Records {
                     further.push((key.clone(), fingerprint));
                     return true;
                 }
-            } else if uncertain.get(key).is_some_and(|until| begun <= *until + lag) {
+            } else if uncertain.get(key).is_some_and(|until| begun <= *until) {
                 // A create without a clear answer may have made it since.
+                return true;
+            } else if !row.has(Fact::Exists) && attempts.get(key).is_some_and(Attempt::is_open) {
+                // So may a put without an answer. Only this row tells that it was sent.
                 return true;
             }
             if row.has(Fact::Exists) {
@@ -475,7 +480,7 @@ impl Records {
         missing.retain(|key, _| table.get(key).is_some());
         // In the same order each time.
         further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        uncertain.retain(|_, until| begun <= *until + lag);
+        uncertain.retain(|_, until| begun <= *until);
         further
     }
 }

@@ -28,15 +28,15 @@ use crate::{
 struct RememberedRecord {
     key: Uid,
     parent: Option<Uid>,
-    /// That of no record if the content is not known.
-    held: Fingerprint,
+    /// None if the registry may hold the record or not.
+    held: Option<Fingerprint>,
 }
 
 /// The pages of the inventory that are still to be read.
 pub(super) struct RememberedPages {
     /// Identifies the next page, for the caller.
     token: String,
-    rest: std::vec::IntoIter<(Uid, Fingerprint)>,
+    rest: std::vec::IntoIter<(Uid, Option<Fingerprint>)>,
     count: u64,
 }
 
@@ -71,9 +71,6 @@ type RowsByKind = HashMap<Option<String>, Vec<(Uid, StoredRow)>>;
 impl Records {
     /// A put is about to be sent. From now on, the registry may hold the record.
     pub(super) fn begin_put(&mut self, key: &Uid, record: &RenderedRecord) {
-        if !self.tracks_puts {
-            return;
-        }
         let (in_round, is_saved) = (self.in_round, self.table.is_saved());
         let is_first = self.table.change(key, |row| {
             let is_first = !row.has(Fact::Tried) && !row.has(Fact::Exists);
@@ -136,7 +133,7 @@ impl Records {
 
     /// The change of a record that the registry may have taken without an acknowledgement.
     fn open_attempt(&self, key: &Uid) -> Option<&Attempt> {
-        self.attempts.get(key).filter(|attempt| attempt.arrival != Arrival::No)
+        self.attempts.get(key).filter(|attempt| attempt.is_open())
     }
 
     /// Whether every record was put in the round that lasts.
@@ -199,15 +196,17 @@ impl Records {
         self.table.recall(table);
         gone.iter().for_each(|key| self.table.note_unsaved(key));
         self.all_have_moved();
-        self.tracks_puts = true;
     }
 
-    /// All records, and what the registry acknowledged. What is on its way is of no known content, so that it is sent
-    /// again, and so is what the round that lasts has not put.
+    /// All records, and what the registry acknowledged. What is on its way may be held or not. What the round that lasts
+    /// has not put is of no known content, so that it is sent again.
     fn remembered(&self) -> Vec<RememberedRecord> {
         let shown = |(key, row): (&Uid, &Row)| {
-            let is_known = self.open_attempt(key).is_none() && (!self.in_round || row.has(Fact::InRound));
-            let held = row.held().filter(|_| is_known).unwrap_or_default();
+            let is_again = self.in_round && !row.has(Fact::InRound);
+            let content = |held| if is_again { Fingerprint::default() } else { held };
+            // Other leaders may have removed it.
+            let is_doubted = row.held() == Some(Fingerprint::default());
+            let held = row.held().filter(|_| !is_doubted && self.open_attempt(key).is_none()).map(content);
             RememberedRecord { key: key.clone(), parent: row.parent(), held }
         };
         self.table.iter().map(shown).collect()
@@ -317,8 +316,8 @@ impl TargetClient {
         self.memory.save(round).await
     }
 
-    /// All records. What the registry may have removed with its parent is of no known content.
-    fn remembered(&self) -> Vec<(Uid, Fingerprint)> {
+    /// All records. What the registry may have removed with its parent may be held or not.
+    fn remembered(&self) -> Vec<(Uid, Option<Fingerprint>)> {
         let (mut all, mut gone) = (Vec::new(), HashSet::new());
         // Each kind stands behind the one that it belongs to.
         for kind in &self.kinds {
@@ -328,7 +327,7 @@ impl TargetClient {
                 for record in &mut records {
                     let is_gone = |parent: &Uid| gone.contains(parent) || parents.may_be_deleted(parent);
                     if record.parent.as_ref().is_some_and(is_gone) {
-                        record.held = Fingerprint::default();
+                        record.held = None;
                         gone.insert(record.key.clone());
                     }
                 }

@@ -21,12 +21,12 @@ pub(super) struct RecordTable {
 pub(super) struct Row {
     texts: Texts,
     fingerprint: Fingerprint,
-    flags: u8,
+    flags: u16,
 }
 
 /// Facts about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub(super) enum Fact {
     /// The registry acknowledged the record with the row's fingerprint.
     Held = 1,
@@ -38,21 +38,23 @@ pub(super) enum Fact {
     Exists = 8,
     /// A list or a lookup showed the record to this process.
     Shown = 16,
-    /// A put was begun that the memory has to know of: the registry may hold the record.
+    /// A put was begun: the registry may hold the record.
     Tried = 32,
     /// The registry acknowledged the record in the round that lasts.
     InRound = 64,
     /// The last put was begun in the round that lasts.
     SentInRound = 128,
+    /// A list or a lookup showed the record equal to the acknowledged one: the registry stores it as it was sent.
+    Kept = 256,
 }
 
 impl Row {
     pub(super) fn has(&self, fact: Fact) -> bool {
-        self.flags & fact as u8 != 0
+        self.flags & fact as u16 != 0
     }
 
     pub(super) fn set(&mut self, fact: Fact, holds: bool) {
-        self.flags = if holds { self.flags | fact as u8 } else { self.flags & !(fact as u8) };
+        self.flags = if holds { self.flags | fact as u16 } else { self.flags & !(fact as u16) };
     }
 
     /// The fingerprint of the record that the registry holds, as far as it is known.
@@ -62,6 +64,9 @@ impl Row {
 
     /// The registry acknowledged this record.
     pub(super) fn hold(&mut self, fingerprint: Fingerprint) {
+        if self.fingerprint != fingerprint {
+            self.set(Fact::Kept, false);
+        }
         self.fingerprint = fingerprint;
         self.set(Fact::Held, true);
         self.set(Fact::Exists, true);

@@ -9,6 +9,7 @@ mod memory;
 mod memory_file;
 mod notices;
 mod others;
+mod renamed;
 mod retired;
 mod unlisted;
 mod writes;

@@ -1,6 +1,13 @@
 //! Sends rendered requests: adds credentials, limits rate and size, and records the exchange.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{
     Method, Url,
@@ -42,6 +49,8 @@ pub(super) struct TargetTransport {
     signer: Signer,
     pub(super) pacer: Option<Pacer>,
     pub(super) log: Option<Arc<ExchangeLog>>,
+    /// Requests that were answered.
+    answers: AtomicU64,
     /// How long a request may take.
     pub(super) timeout: Duration,
     /// Bytes of an answer, at most.
@@ -66,6 +75,7 @@ impl TargetTransport {
             signer: Signer::new(spec.sign.as_ref())?,
             pacer: limits.and_then(|limits| limits.requests_per_second).map(|rate| Pacer::new(rate.0)),
             log,
+            answers: AtomicU64::new(0),
             timeout,
             answer_bytes: usize::try_from(answer_bytes).unwrap_or(usize::MAX),
         })
@@ -74,8 +84,9 @@ impl TargetTransport {
     /// Without credentials and limits.
     pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
         let answer_bytes = usize::try_from(ANSWER_BYTES).unwrap_or(usize::MAX);
+        let (carrier, answers) = (Carrier::Memory(registry), AtomicU64::new(0));
         let (auth, signer) = (Auth::None, Signer::None);
-        Self { carrier: Carrier::Memory(registry), auth, signer, pacer: None, log: None, timeout, answer_bytes }
+        Self { carrier, auth, signer, pacer: None, log: None, answers, timeout, answer_bytes }
     }
 
     /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
@@ -100,6 +111,7 @@ impl TargetTransport {
             Carrier::Http(connection) => self.send_over(connection, request).await,
             Carrier::Memory(registry) => registry.exchange(request.clone()).await,
         };
+        self.answers.fetch_add(result.is_ok().into(), Ordering::Relaxed);
         self.record(request, &result, begun.elapsed());
         result
     }
@@ -128,6 +140,10 @@ impl TargetTransport {
         let body = redact_body(answer.body, &secrets);
         let read = Answer::new(answer.status, headers, &body);
         Ok(Exchanged { answer: read, retry_after: answer.retry_after })
+    }
+
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     fn record(&self, request: &RenderedRequest, result: &Result<Exchanged, Failure>, took: Duration) {

@@ -20,6 +20,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::model::uid::Uid;
 
+/// Lists in a row that are read to confirm the one before. Deletions that the first list led to may disturb the second.
+const CONFIRMING_MAX: u8 = 3;
+
 #[derive(Debug, Default)]
 pub(super) struct Unlisted {
     /// Records that were there, and that a list lacks.
@@ -38,8 +41,8 @@ pub(super) struct Unlisted {
     /// Records without a clear answer that the last list may have skipped, and those that the list before may have.
     skipped: HashSet<Uid>,
     skipped_before: HashSet<Uid>,
-    /// Whether the last list was read to confirm the one before, and whether another one is to confirm it.
-    is_second: bool,
+    /// The number of lists in a row that were read to confirm the one before, and whether another one is to confirm it.
+    confirming: u8,
     is_asked: bool,
 }
 
@@ -84,7 +87,7 @@ impl Unlisted {
 
     /// A list is complete. What it lacks follows. `may_skip` says whether it may have skipped records.
     pub(super) fn end_list(&mut self, shows_none: bool, may_skip: bool) {
-        self.is_second = std::mem::take(&mut self.is_asked);
+        self.confirming = if std::mem::take(&mut self.is_asked) { self.confirming + 1 } else { 0 };
         self.lacking.retain(|_, lacking| {
             lacking.is_once = false;
             std::mem::take(&mut lacking.is_wanted)
@@ -112,10 +115,10 @@ impl Unlisted {
         self.wanted(key).is_some_and(|lacking| lacking.is_once)
     }
 
-    /// Whether another list is needed, which shows what the last one may have skipped. Not twice in a row: where records
-    /// are deleted all the time, each list may skip some.
+    /// Whether another list is needed, which shows what the last one may have skipped. Only a few in a row: where
+    /// records are deleted all the time, each list may skip some.
     pub(super) fn awaits_list(&mut self) -> bool {
-        self.is_asked = !self.is_second && self.may_miss();
+        self.is_asked = self.confirming < CONFIRMING_MAX && self.may_miss();
         self.is_asked
     }
 
@@ -187,6 +190,22 @@ mod tests {
         assert!(unlisted.is_list_short(&a) && !unlisted.is_list_short(&b));
         unlisted.is_absent(&a);
         assert!(!unlisted.is_lacking(&a) && unlisted.is_lacking(&b));
+    }
+
+    #[test]
+    fn few_lists_in_a_row_are_asked_for() {
+        let mut unlisted = Unlisted::default();
+        for _ in 0..2 {
+            // Each of them may have skipped the record.
+            for _ in 0..CONFIRMING_MAX {
+                unlisted.end_list(false, true);
+                unlisted.lacks(&Uid::from("a"), true);
+                assert!(unlisted.awaits_list() && unlisted.awaits_list());
+            }
+            unlisted.end_list(false, true);
+            unlisted.lacks(&Uid::from("a"), true);
+            assert!(!unlisted.awaits_list(), "the next one comes at the resync");
+        }
     }
 
     #[test]

@@ -279,7 +279,7 @@ async fn example_target_registers_pods() {
     assert_eq!((&system["name"], &system["owner"]), (&json!("shop/web-1"), &json!("pod-registrar:c1:o")));
     let items = registered(&client).await;
     assert_eq!(items.len(), 1, "the system of others is left aside: {items:?}");
-    assert_eq!((&items[0].uid, items[0].fingerprint), (&key, fingerprint));
+    assert_eq!((&items[0].uid, items[0].fingerprint), (&key, Some(fingerprint)));
     let removal = RecordChange::Delete(Removal::Observed(Deletion::Deleted));
     assert_eq!(write(&client, &key, 2, removal).await, Verdict::Done);
     assert_eq!(registered(&client).await, []);

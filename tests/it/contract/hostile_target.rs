@@ -203,8 +203,12 @@ async fn retry_after_of_described_target_is_bounded() {
             let server = Server::start(answer(status, &format!("retry-after: {asked}\r\n"), "")).await;
             let writer = writer(server.address, "");
             let put = writer.put(&pod_of(&writer, 1, "a")).await;
-            let after = understood.map(Duration::from_secs);
-            assert_eq!(put, Err(Failure::Throttled { status: code, after }), "{asked:?}");
+            let expected = match understood {
+                // A proxy may answer like this after the registry received the request.
+                None if code == 503 => Failure::Broken("status 503".to_owned()),
+                after => Failure::Throttled { status: code, after: after.map(Duration::from_secs) },
+            };
+            assert_eq!(put, Err(expected), "{asked:?}");
         }
     }
 }

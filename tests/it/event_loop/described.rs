@@ -1,7 +1,11 @@
 //! How many requests the event loop needs for a registry that a file describes. Its client is the real one, and the
 //! registry is in memory.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -211,4 +215,49 @@ async fn puts_without_effect_are_reported_once() {
     let lines = log.lines();
     assert_eq!(log.count("writes that have no effect"), 1, "{lines:?}");
     assert_eq!(log.count("records=5 id=\"00000000-0000-4000-8000-000000000000\" change=\"put\""), 1, "{lines:?}");
+}
+
+/// Records refer to a type, which something removes and creates again after the controller has found it a few times.
+#[derive(Clone, Default)]
+struct Typed {
+    found: Arc<Mutex<usize>>,
+    records: Arc<Mutex<BTreeMap<String, Value>>>,
+    writes: Arc<Mutex<usize>>,
+}
+
+impl MemoryRegistry for Typed {
+    fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
+        let mut records = self.records.lock();
+        let body = match (request.method.as_str(), request.url.trim_start_matches("http://registry/systems/")) {
+            ("GET", "http://registry/types") => {
+                let mut found = self.found.lock();
+                *found += 1;
+                json!([{"id": if *found < 4 { 1 } else { 2 }}])
+            }
+            ("GET", _) => json!({"results": records.values().collect::<Vec<_>>()}),
+            (_, id) => {
+                *self.writes.lock() += 1;
+                let mut record: Value = serde_json::from_slice(request.body.as_deref().unwrap()).unwrap();
+                record["id"] = json!(id);
+                records.insert(id.to_owned(), record);
+                json!({})
+            }
+        };
+        let answer = Answer::new(200, [], body.to_string().as_bytes());
+        Box::pin(async { Ok(Exchanged { answer, retry_after: None }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_follow_what_is_prepared() {
+    let (target, _) = TARGET.split_once("    batch:").unwrap();
+    let target = target.replace("body: {name", "body: {type: \"{{ prepared.type.id }}\", name").replace(
+        "    find:",
+        "    prepare: [{name: type, find: {path: types, at: /0}, keep: {id: /id}}]\n    exclusive: true\n    find:",
+    );
+    let (pods, registry) = (pods(5), Typed::default());
+    register_for(client_of(&target, "", registry.clone()), &pods, 5, 6 * options().resync_interval).await;
+    assert!(*registry.found.lock() > 4 && registry.records.lock().len() == 5);
+    assert!(registry.records.lock().values().all(|record| record["type"] == 2), "{:?}", registry.records.lock());
+    assert_eq!(*registry.writes.lock(), 2 * 5, "once with each type");
 }

@@ -10,12 +10,14 @@ use tokio::time::Instant;
 
 use super::{fake::Fake, gateway::TIMEOUT, hostile};
 
-/// The answers to heartbeats and digests, and the bucket whose pages fail.
+/// The answers to heartbeats and digests, the bucket whose pages fail, and what pages leave open.
 #[derive(Default)]
 pub(super) struct Refusals {
     pub(super) heartbeats: Option<Failure>,
     pub(super) digests: Option<Failure>,
     pub(super) bucket: Option<usize>,
+    /// Whether the inventory does not say if the registry holds what it names.
+    pub(super) doubts: bool,
 }
 
 impl Fake {
@@ -70,7 +72,10 @@ impl Fake {
             return Err(Failure::Broken("status 500".into()));
         }
         let most = if state.slow_items.is_zero() { limit.min(100) } else { limit };
-        let page = state.page(bucket, page, most, |id| !state.hidden.contains(id));
+        let mut page = state.page(bucket, page, most, |id| !state.hidden.contains(id));
+        if state.refusals.doubts {
+            page.items.iter_mut().for_each(|item| item.fingerprint = None);
+        }
         let takes = state.slow_items * u32::try_from(page.items.len()).unwrap();
         Ok((InventoryPage { count: page.count + state.miscount, ..page }, takes))
     }

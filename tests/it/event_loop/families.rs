@@ -88,6 +88,25 @@ async fn child_waits_and_is_not_parked() {
     assert!(world.is_in_sync());
 }
 
+/// The inventory is a memory, in which puts of both were sent and had no answer.
+#[tokio::test(start_paused = true)]
+async fn child_waits_for_uncertain_parent_after_restart() {
+    let (registry, pod) = (mapped(false), pod_at("p", "vm/1,if<vm/@1", 0));
+    EventLoopHarness::settled(registry.clone(), [pod.clone()]).await.stop().await.unwrap();
+    registry.state().refusals.doubts = true;
+    registry.state().failing_ids.insert("vm".into(), Verdict::Rejected { cause: "no".into() });
+    sent(&registry);
+    let mut world = EventLoopHarness::settled(registry, [pod]).await;
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["+vm"]);
+    assert_eq!(["registered", "parked"].map(|state| world.figure(&format!("records{{state=\"{state}\"}}"))), [0, 1]);
+    world.registry.state().failing_ids.clear();
+    world.apply(pod_at("p", "vm/2,if<vm/@1", 0)).await;
+    world.pass(SECOND).await;
+    assert_eq!(sent(&world.registry), ["+vm", "+if"]);
+    assert!(world.is_in_sync());
+}
+
 #[tokio::test(start_paused = true)]
 async fn deletion_of_parent_waits_for_failing_child() {
     let mut world = world("vm/1,if<vm/1").await;

@@ -166,7 +166,7 @@ pub(super) fn page(rng: &mut Rng) -> Result<InventoryPage, Failure> {
 fn item(rng: &mut Rng) -> InventoryItem {
     let id = if rng.u8(..8) == 0 { text(rng) } else { format!("uid-000{:02}", rng.u8(..90)) };
     let version = Version { epoch: number(rng), seq: number(rng) };
-    InventoryItem { uid: id.into(), fingerprint: digest(rng).fingerprint(), version: Some(version) }
+    InventoryItem { uid: id.into(), fingerprint: Some(digest(rng).fingerprint()), version: Some(version) }
 }
 
 pub(super) fn name(rng: &mut Rng) -> Result<Option<RecordName>, Failure> {

@@ -93,7 +93,7 @@ async fn purge_refuses_to_run_beside_a_controller() {
 #[tokio::test]
 async fn purge_needs_the_name_of_one_target() {
     let registry = registry_with(1).await;
-    let more = format!("  - {{name: other, preset: rest, url: {}}}\n", registry.url);
+    let more = format!("  - {{name: other, preset: rest, url: {}/other}}\n", registry.url);
     let (_folder, file) = targets_file(&registry.url, &more);
     let command = ["purge", "--yes", "--targets", &file, "--cluster-id", "c1"];
     let (code, text) = run(&command).await;

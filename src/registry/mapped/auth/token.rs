@@ -24,7 +24,10 @@ use crate::{
     registry::{
         credentials::Error,
         http::{Connection, HttpAnswer},
-        mapped::secrets::{Content, SecretFile, redact},
+        mapped::{
+            auth::{basic, sensitive},
+            secrets::{Content, SecretFile, redact},
+        },
     },
 };
 
@@ -110,6 +113,14 @@ impl TokenSource {
         }
     }
 
+    /// What must not be shown: the secrets as they are sent.
+    fn secrets(&self) -> Vec<SecretString> {
+        match self {
+            Self::Oauth2(oauth2) => oauth2.secrets().into(),
+            Self::Login { .. } => self.files().into_iter().map(SecretFile::text).collect(),
+        }
+    }
+
     fn header(&self, token: &SecretString) -> (HeaderName, SecretString) {
         let named = match self {
             Self::Login { login, .. } => login.header().and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok()),
@@ -134,11 +145,20 @@ impl Oauth2 {
             refused if matches!(refused.status, 400 | 401) => self.send(connection, true).await?,
             answer => answer,
         };
-        refused(&answer, "auth.oauth2.tokenUrl", &[self.secret.text()])?;
+        refused(&answer, "auth.oauth2.tokenUrl", &self.secrets())?;
         let TokenAnswer { access_token, expires_in } = serde_json::from_slice(&answer.body)
             .map_err(|_| Failure::Broken("the token endpoint's answer has no access_token".to_owned()))?;
         let seconds = expires_in.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
         Ok((access_token.into(), seconds.map(Duration::from_secs)))
+    }
+
+    /// The client's id and secret in a header.
+    fn basic(&self) -> String {
+        basic(&encode(&self.client_id), &encode(self.secret.text().expose_secret()).into())
+    }
+
+    fn secrets(&self) -> [SecretString; 2] {
+        [self.secret.text(), self.basic().trim_start_matches("Basic ").into()]
     }
 
     async fn send(&self, connection: &Connection, in_body: bool) -> Result<HttpAnswer, Failure> {
@@ -152,7 +172,7 @@ impl Oauth2 {
             form.extend([("client_id", self.client_id.as_str()), ("client_secret", secret.expose_secret())]);
             request
         } else {
-            request.basic_auth(encode(&self.client_id), Some(encode(secret.expose_secret())))
+            request.header(AUTHORIZATION, sensitive(&self.basic())?)
         };
         let body = form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
         let body = body.collect::<Vec<_>>().join("&");
@@ -288,7 +308,6 @@ impl IssuedTokens {
     }
 
     pub(super) fn secrets(&self) -> Vec<SecretString> {
-        let files = self.source.files().into_iter().map(SecretFile::text);
-        files.chain(self.current.lock().as_ref().map(|token| token.text.clone())).collect()
+        self.source.secrets().into_iter().chain(self.current.lock().as_ref().map(|token| token.text.clone())).collect()
     }
 }

@@ -66,6 +66,23 @@ async fn echoed_token_is_never_shown() {
     assert!(log.exchanges().len() == 2 && !log.lines().contains("s3cret"), "{}", log.lines());
 }
 
+/// As PHP writes it, and as text in JSON in JSON.
+#[tokio::test]
+async fn echo_in_json_is_never_shown() {
+    let fake = Fake::start().await;
+    let file = secret("ab/cd\"ef/gh");
+    let log = Arc::new(ExchangeLog::default());
+    let members = format!("auth: {{header: {{name: X-Key, file: {}}}}}{}", file.to_string_lossy(), exclusive());
+    let client = fake.client_with(&members, Some(log.clone()));
+    for answer in [r#"{"error":"ab\/cd\"ef\/gh is wrong"}"#, r#"{"error":"{\"key\":\"ab\\/cd\\\"ef/gh\"}"}"#] {
+        fake.fail([Fault::Refuse(422, answer)]);
+        let rejected = cause(write_pod(&client, 1, "web").await);
+        assert!(rejected.contains("***") && !rejected.contains("ef"), "{rejected}");
+    }
+    let recorded = log.lines();
+    assert!(recorded.contains("***") && !recorded.contains("cd"), "{recorded}");
+}
+
 #[tokio::test]
 async fn login_is_sent_once_and_again_after_refusal() {
     let fake = Fake::start().await;

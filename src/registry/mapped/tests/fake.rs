@@ -52,6 +52,10 @@ pub(super) enum Fault {
     Refuse(u16, &'static str),
     /// It has its effect, and its answer is lost.
     Lose,
+    /// It has its effect, and a proxy answers with this status.
+    Replace(u16),
+    /// It has no effect, and the registry asks to wait with this status.
+    AskToWait(u16),
     /// It has no effect, and the body of the answer is this.
     Say(String),
 }
@@ -287,14 +291,18 @@ async fn handle(
             return (status, text).into_response();
         }
         Some(Fault::Say(text)) => return text.into_response(),
+        Some(Fault::AskToWait(status)) => {
+            return (StatusCode::from_u16(status).unwrap(), [(header::RETRY_AFTER, "7")], "").into_response();
+        }
         _ => {}
     }
     let sent: Json = serde_json::from_slice(&body).unwrap_or_default();
     let answer = contents.answer(&method, &uri, &headers, sent);
-    if matches!(fault, Some(Fault::Lose)) {
-        return (StatusCode::BAD_GATEWAY, "bad gateway").into_response();
+    match fault {
+        Some(Fault::Lose) => (StatusCode::BAD_GATEWAY, "bad gateway").into_response(),
+        Some(Fault::Replace(status)) => StatusCode::from_u16(status).unwrap().into_response(),
+        _ => answer,
     }
-    answer
 }
 
 fn reply(status: u16, json: &Json) -> Response {

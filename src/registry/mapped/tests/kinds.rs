@@ -69,7 +69,7 @@ async fn known(client: &TargetClient, keys: &[Uid]) -> Vec<Option<bool>> {
     let items = inventory(client).await.unwrap();
     let is_known = |key: &Uid| {
         let item = items.iter().find(|item| item.uid == *key)?;
-        Some(item.fingerprint != Fingerprint::default())
+        Some(item.fingerprint.unwrap_or_default() != Fingerprint::default())
     };
     keys.iter().map(is_known).collect()
 }
@@ -94,6 +94,24 @@ async fn memory_knows_kinds_and_parents() {
     drop(second);
     let third = client(&fake, &members, &path, 3 << 20).await;
     assert_eq!(known(&third, &keys).await, [Some(true), Some(true), None]);
+}
+
+/// Nothing but the attempt says that the registry may hold the port, and which kind it is of.
+#[tokio::test]
+async fn port_without_an_answer_is_deleted() {
+    let fake = Fake::start().await;
+    let client = fake.client(&format!("{MACHINE}{PORT}"));
+    let keys = keys(&client);
+    assert_eq!(write(&client, put(&client, &keys[0])).await, DONE);
+    fake.fail([Fault::Lose]);
+    assert!(write(&client, put(&client, &keys[2])).await.is_err());
+    fake.requests();
+    for key in [&keys[2], &keys[0]] {
+        assert_eq!(write(&client, delete(&client, key)).await, DONE);
+    }
+    let machine = format!("DELETE systems/{}", uid(1));
+    assert_eq!(fake.requests(), [format!("{machine}.eth1"), machine]);
+    assert_eq!(fake.held(), 0);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn fingerprint(client: &TargetClient, n: u8, name: &str) -> Fingerprint {
 /// The fingerprint that the inventory reports for a pod.
 async fn reported(client: &TargetClient, n: u8) -> Option<Fingerprint> {
     let found = inventory(client).await.unwrap().into_iter().find(|item| item.uid == Uid::from(uid(n)));
-    found.map(|item| item.fingerprint)
+    found.and_then(|item| item.fingerprint)
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn list_is_read_over_pages_without_foreign_records() {
     let client = fake.client(&REST.replace(r#"query: {owner: "{{ mark }}"}, "#, ""));
     let items = inventory(&client).await.unwrap();
     assert_eq!(items.len(), 7);
-    assert!(items.iter().all(|item| item.fingerprint == fingerprint(&client, 1, "web")));
+    assert!(items.iter().all(|item| item.fingerprint.unwrap() == fingerprint(&client, 1, "web")));
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
 }
 
@@ -89,9 +89,9 @@ async fn failed_page_is_read_again_alone() {
     }
     fake.contents().page_size = 2;
     let first = client.inventory(None, None, 100).await.unwrap();
-    fake.fail([Fault::Refuse(503, ""), Fault::Refuse(500, "")]);
+    fake.fail([Fault::Refuse(429, ""), Fault::Refuse(500, "")]);
     let again = async || client.inventory(None, first.next.clone(), 100).await;
-    assert!(matches!(again().await, Err(Failure::Throttled { status: 503, .. })));
+    assert!(matches!(again().await, Err(Failure::Throttled { status: 429, .. })));
     assert!(matches!(again().await, Err(Failure::Broken(_))));
     let second = again().await.unwrap();
     assert_eq!((first.items.len(), second.items.len(), second.count), (2, 2, 4));
@@ -107,7 +107,7 @@ async fn records_written_in_the_lag_count_as_held() {
     }
     fake.contents().hidden = (0..3).map(uid).collect();
     let items = inventory(&client).await.unwrap();
-    assert!(items.len() == 3 && items[0].fingerprint == fingerprint(&client, 0, "web"));
+    assert!(items.len() == 3 && items[0].fingerprint.unwrap() == fingerprint(&client, 0, "web"));
     // A deleted record that a list still shows does not count.
     let old = fake.contents().records[&uid(2)].clone();
     assert_eq!(delete_pod(&client, 2).await, DONE);
@@ -134,6 +134,33 @@ async fn record_found_in_the_lag_counts_as_held() {
     assert_eq!(reported(&client, 1).await, Some(fingerprint(&client, 1, "web")));
     assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
     assert_eq!(fake.held(), 1, "it is not created again");
+}
+
+#[tokio::test]
+async fn lookup_in_the_lag_proves_no_absence() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let members = format!("{}limits: {{timeout: 200ms}}\n", ASSIGNED.replace("count: /count", "lag: 800ms"));
+    let client = fake.client(&members);
+    tokio::time::sleep(client.inventory_again_after().unwrap() + Duration::from_millis(20)).await;
+    inventory(&client).await.unwrap();
+    // One that shows that the registry returns the mark.
+    assert_eq!(write_pod(&client, 0, "web").await, DONE);
+    inventory(&client).await.unwrap();
+    // One answer is lost, and the other one is not clear.
+    for (n, lost) in [(1, Fault::Lose), (2, Fault::Replace(500))] {
+        fake.fail([lost]);
+        assert_ne!(write_pod(&client, n, "web").await, DONE);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        for deletes in [false, true] {
+            fake.fail([Fault::Say(json!({"results": []}).to_string())]);
+            let result = if deletes { delete_pod(&client, n).await } else { write_pod(&client, n, "web").await };
+            let cause = cause(result);
+            assert!(cause.contains("not be shown yet"), "{n} {deletes}: {cause}");
+        }
+        assert_eq!(write_pod(&client, n, "web").await, DONE, "it is shown, and equal");
+        assert_eq!(fake.held(), usize::from(n) + 1);
+    }
 }
 
 #[tokio::test]
@@ -167,6 +194,35 @@ async fn changed_value_is_written_twice_and_then_settled() {
     assert_eq!(client.settled(), 0);
     client.prepare(9).await.unwrap();
     assert_eq!(client.settled(), 0);
+}
+
+#[tokio::test]
+async fn edit_of_a_faithful_record_is_always_repaired() {
+    // The same edit again and again, before each list, is no change that the registry makes.
+    let edit = |fake: &Fake| fake.contents().records.get_mut(&uid(1)).unwrap()["digest"] = json!("00");
+    for is_found in [false, true] {
+        let fake = Fake::start().await;
+        let client = fake.client(REST);
+        assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        let client = if is_found { fake.client(REST) } else { client };
+        if is_found {
+            assert_eq!(write_pod(&client, 1, "web").await, DONE, "a lookup shows it, equal");
+        } else {
+            inventory(&client).await.unwrap();
+        }
+        for _ in 0..4 {
+            edit(&fake);
+            assert_ne!(reported(&client, 1).await, Some(fingerprint(&client, 1, "web")));
+            assert_eq!(write_pod(&client, 1, "web").await, DONE);
+        }
+        // Another record was not shown yet.
+        fake.contents().edit = Some(|record| record["digest"] = json!("00"));
+        for _ in 0..2 {
+            assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
+            inventory(&client).await.unwrap();
+        }
+        assert_eq!(client.settled(), 1);
+    }
 }
 
 /// A target whose records are compared by their members.
@@ -209,7 +265,7 @@ async fn restart_compares_records_of_any_size() {
     }
     fake.requests();
     let client = fake.client(&members);
-    let listed: Vec<_> = inventory(&client).await.unwrap().into_iter().map(|item| item.fingerprint).collect();
+    let listed: Vec<_> = inventory(&client).await.unwrap().into_iter().filter_map(|item| item.fingerprint).collect();
     assert_eq!(listed, numbers().map(|n| fingerprint(&client, n, "web")).collect::<Vec<_>>());
     assert!(fake.requests().iter().all(|request| request.starts_with("GET ")));
 }

@@ -51,8 +51,11 @@ pub(super) async fn client(fake: &Fake, members: &str, path: &Path, term: u64) -
 /// The inventory: the last digits of the ids, and whether the content is known.
 pub(super) async fn remembered(client: &TargetClient) -> Vec<(String, bool)> {
     let items = inventory(client).await.unwrap().into_iter();
-    let mut shown: Vec<_> =
-        items.map(|item| (item.uid.to_string()[34..].to_owned(), item.fingerprint != Fingerprint::default())).collect();
+    let mut shown: Vec<_> = items
+        .map(|item| {
+            (item.uid.to_string()[34..].to_owned(), item.fingerprint.unwrap_or_default() != Fingerprint::default())
+        })
+        .collect();
     shown.sort();
     shown
 }
@@ -84,7 +87,7 @@ async fn memory_is_the_inventory_of_the_next_process() {
     assert_eq!(remembered(&second).await, known(&["01", "03"]));
     let items = inventory(&second).await.unwrap();
     let third = items.iter().find(|item| item.uid == Uid::from(uid(3))).unwrap();
-    assert_eq!(Some(third.fingerprint), acknowledged, "nothing is written again");
+    assert_eq!(third.fingerprint, acknowledged, "nothing is written again");
     // The pod was deleted while no process ran.
     assert_eq!(delete_pod(&second, 1).await, DONE);
     assert_eq!(fake.contents().records.keys().cloned().collect::<Vec<_>>(), [uid(3)]);
@@ -103,7 +106,8 @@ async fn change_without_an_answer_keeps_its_id() {
     drop(first);
 
     let second = client(&fake, HOOK, &path, 2 << 20).await;
-    assert_eq!(remembered(&second).await, [("01".to_owned(), false)], "the registry may hold it");
+    assert_eq!(remembered(&second).await, [("01".to_owned(), false)]);
+    assert_eq!(inventory(&second).await.unwrap()[0].fingerprint, None, "the registry may hold it or not");
     assert_eq!(write_pod(&second, 1, "web").await, DONE);
     assert_eq!(["x-change", "x-time"].map(|name| header(&fake, name)), [id.clone(), time]);
     // Another content, and a deletion, are other changes.
@@ -211,6 +215,35 @@ item: {id: /uid, remote: /id, mark: /owner}
     assert_eq!(fake.held(), 2);
     assert_eq!(delete_pod(&second, 1).await, DONE);
     assert_eq!(fake.requests(), ["DELETE systems/1"]);
+}
+
+/// A proxy answers so, for a moment. Nothing else would ever delete the record.
+#[tokio::test]
+async fn status_404_of_shared_address_deletes_nothing() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let members = HOOK.replace(
+        "delete: {path: \"systems/{{ id }}\"",
+        "delete: {method: POST, path: login, body: {gone: \"{{ id }}\"}",
+    );
+    let path = folder.path().join("m.db");
+    let hook = client(&fake, &members, &path, 1 << 20).await;
+    assert_eq!(write_pod(&hook, 1, "web").await, DONE);
+    fake.fail([Fault::Refuse(404, "default backend - 404")]);
+    let uncertain = cause(delete_pod(&hook, 1).await);
+    assert!(uncertain.contains("uncertain: status 404, which is not about the record"), "{uncertain}");
+    assert_eq!(remembered(&hook).await.len(), 1);
+    let before = hook.answers();
+    assert_eq!(delete_pod(&hook, 1).await, DONE);
+    assert!(remembered(&hook).await.is_empty() && hook.answers() != before);
+    let before = hook.answers();
+    assert_eq!(delete_pod(&hook, 9).await, DONE, "it was never written");
+    assert_eq!(hook.answers(), before, "the registry was not asked");
+    drop(hook);
+    // A rule says what it means.
+    let hook = client(&fake, &format!("{members}outcome: [{{status: 404, is: absent}}]\n"), &path, 2 << 20).await;
+    assert_eq!(write_pod(&hook, 1, "web").await, DONE);
+    fake.fail([Fault::Refuse(404, "{}")]);
+    assert_eq!(delete_pod(&hook, 1).await, DONE);
 }
 
 /// How many requests there were before, and the rows.
@@ -397,6 +430,7 @@ async fn memory_that_did_not_follow_is_doubted() {
     // Another process led in between, without this file.
     let late = client(&fake, HOOK, &path, term + 3).await;
     assert_eq!(remembered(&late).await, [("01".to_owned(), false)]);
+    assert_eq!(inventory(&late).await.unwrap()[0].fingerprint, None, "the other process may have removed it");
     assert_eq!(write_pod(&late, 1, "web").await, DONE);
     assert_eq!(remembered(&late).await, known(&["01"]));
 }

@@ -53,7 +53,7 @@ async fn client(fake: &Fake, memory: Option<&Path>, term: u64) -> TargetClient {
 /// The number of records whose content the inventory knows, and of the others.
 async fn known(client: &TargetClient) -> (usize, usize) {
     let items = inventory(client).await.unwrap();
-    let unknown = items.iter().filter(|item| item.fingerprint == Fingerprint::default()).count();
+    let unknown = items.iter().filter(|item| item.fingerprint.unwrap_or_default() == Fingerprint::default()).count();
     (items.len() - unknown, unknown)
 }
 
@@ -189,7 +189,7 @@ async fn keepalive_is_sent_once_per_period() {
     let client = fake.client(ALIVE);
     client.prepare(1 << 20).await.unwrap();
     assert_eq!(client.notice_after(false), Some(Duration::ZERO));
-    fake.fail([Fault::Refuse(503, "")]);
+    fake.fail([Fault::Refuse(429, "")]);
     assert!(matches!(client.send_notice(false).await, Err(Failure::Throttled { .. })));
     assert_eq!(client.notice_after(false), Some(Duration::ZERO), "it was not acknowledged");
     client.send_notice(false).await.unwrap();

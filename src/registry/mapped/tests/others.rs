@@ -75,7 +75,7 @@ async fn batch_is_looked_up_and_leaves_together() {
     assert_eq!(fake.requests(), ["POST bulk"]);
     // A registry that does not answer is not asked about each of them.
     let fresh = fake.client(&format!("{REST}{BATCH}"));
-    fake.fail([super::fake::Fault::Refuse(503, "")]);
+    fake.fail([super::fake::Fault::Refuse(429, "")]);
     let operations = (0..10).map(|n| put(&fresh, &pod(n, "web"))).collect();
     assert!(matches!(fresh.write(1, operations, true).await, Err(Failure::Throttled { .. })));
     assert_eq!(fake.requests().len(), 1);

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fake::{
-    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write, write_pod,
+use super::{
+    fake::{
+        ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, exclusive, inventory, pod, put, uid, write,
+        write_pod,
+    },
+    memory::HOOK,
 };
 use crate::{
     model::{ids::Version, pod::Pod},
@@ -27,6 +31,34 @@ async fn record_is_put_and_deleted() {
     assert_eq!(fake.requests(), ["GET", "PUT", "DELETE"].map(|method| format!("{method} systems/{}", uid(1))));
     assert_eq!(delete_pod(&client, 1).await, DONE, "it is looked up, and gone");
     assert_eq!(fake.requests(), [format!("GET systems/{}", uid(1))]);
+}
+
+#[tokio::test]
+async fn put_without_an_answer_is_deleted() {
+    // Neither a memory nor `find` shows the record.
+    let list = "list: {path: systems, items: /results, count: /count}\nitem: {id: /id}\n";
+    for members in [HOOK.to_owned(), format!("{HOOK}{list}")] {
+        let fake = Fake::start().await;
+        let client = fake.client(&members);
+        let lists = members.contains("list:");
+        for fault in [Fault::Lose, Fault::Refuse(502, "")] {
+            fake.fail([fault]);
+            assert!(write_pod(&client, 1, "web").await.is_err());
+            if lists {
+                assert_eq!(inventory(&client).await.unwrap().len(), fake.held(), "this process wrote it");
+            }
+            fake.requests();
+            // A refusal says nothing about the request before.
+            assert!(cause(write_pod(&client, 1, "poison").await).starts_with("rejected"));
+            assert!(delete_pod(&client, 1).await.is_ok());
+            assert_eq!((fake.requests().len(), fake.held()), (2, 0), "{members}");
+        }
+        assert!(cause(write_pod(&client, 2, "poison").await).starts_with("rejected"));
+        fake.contents().records.insert(uid(2), json!({"id": uid(2), "title": "theirs"}));
+        assert!(inventory(&client).await.is_ok_and(|shown| shown.is_empty()) || !lists);
+        assert_eq!(delete_pod(&client, 2).await, DONE);
+        assert_eq!(fake.held(), 1, "it was clearly refused");
+    }
 }
 
 #[tokio::test]
@@ -107,6 +139,29 @@ async fn lost_create_makes_no_second_record() {
     tokio::time::sleep(Duration::from_millis(450)).await;
     assert_eq!(write_pod(&client, 2, "web").await, DONE, "not found, and created");
     assert_eq!(fake.held(), 2);
+}
+
+#[tokio::test]
+async fn create_refused_by_a_proxy_is_looked_up() {
+    let fake = Fake::start().await;
+    fake.contents().assigns = true;
+    let client = fake.client(ASSIGNED);
+    for (n, status) in [(1, 408), (2, 503)] {
+        fake.fail([Fault::Replace(status)]);
+        assert!(matches!(write_pod(&client, n, "web").await, Err(Failure::Broken(_))));
+        assert_eq!(write_pod(&client, n, "web").await, DONE, "found, and equal");
+        assert_eq!(fake.held(), usize::from(n));
+    }
+    // One that the registry refused is sent again without a lookup. A file may say that it always does.
+    let certain = format!("{ASSIGNED}outcome: [{{status: 503, is: retry}}]\n");
+    for (members, fault) in [(ASSIGNED, Fault::AskToWait(503)), (&certain, Fault::Refuse(503, ""))] {
+        let client = fake.client(members);
+        fake.requests();
+        fake.fail([fault]);
+        assert!(matches!(write_pod(&client, 3, "web").await, Err(Failure::Throttled { status: 503, .. })));
+        assert_eq!(write_pod(&client, 3, "web").await, DONE);
+        assert_eq!(fake.requests(), ["POST systems"; 2]);
+    }
 }
 
 #[tokio::test]
@@ -300,18 +355,23 @@ async fn answers_have_the_consequences_of_the_table() {
     for (status, text, start) in [
         (422, "{\"error\": \"bad\"}", "rejected: status 422"),
         (404, "{}", "rejected: status 404"),
-        (408, "", "retry: status 408"),
+        (408, "", "Err(Broken("),
         (500, "oops", "uncertain: status 500"),
         (502, "", "Err(Broken("),
         (301, "", "Err(Broken("),
         (429, "", "Err(Throttled { status: 429"),
-        (503, "", "Err(Throttled { status: 503"),
+        (503, "", "Err(Broken("),
         (401, "", "Err(Unauthorized { status: 401"),
         (200, "<html>sign in</html>", "Err(Broken("),
     ] {
         fake.fail([Fault::Refuse(status, text)]);
         let cause = cause(write_pod(&client, 1, "web").await);
         assert!(cause.starts_with(start), "{status}: {cause}");
+    }
+    for status in [429, 503] {
+        fake.fail([Fault::AskToWait(status)]);
+        let after = Some(Duration::from_secs(7));
+        assert_eq!(write_pod(&client, 1, "web").await, Err(Failure::Throttled { status, after }));
     }
     assert_eq!(write_pod(&client, 1, "poison").await.map(|v| matches!(v, Verdict::Rejected { .. })), Ok(true));
 }

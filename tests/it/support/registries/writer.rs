@@ -200,7 +200,7 @@ impl TargetWriter {
         let (mut all, mut token) = (BTreeMap::new(), None);
         loop {
             let page = self.client.inventory(None, token, 1_000).await?;
-            all.extend(page.items.into_iter().map(|item| (item.uid.to_string(), item.fingerprint)));
+            all.extend(page.items.into_iter().map(|item| (item.uid.to_string(), item.fingerprint.unwrap())));
             token = page.next;
             if token.is_none() {
                 assert_eq!(page.count, all.len() as u64);

@@ -1,0 +1,92 @@
+//! Mistakes in files that would send nothing, or that would delete what another target wrote.
+
+use super::{super::shared_lists, *};
+
+const WHOLE: &str = r#"
+targets:
+  - name: t
+    url: http://a
+    body: {name: "{{ pod.name }}", owner: "{{ mark }}"}
+    put: {path: "x/{{ id }}"}
+    delete: {path: "x/{{ id }}"}
+    list: {path: x, items: /r}
+    item: {id: /id, mark: /owner, body: ""}
+"#;
+
+#[test]
+fn members_without_effect_are_explained() {
+    let name = r#"name: "{{ pod.name }}""#;
+    let batch = |body: &str| {
+        format!("{WHOLE}    batch: [{{path: b, {body}: {{all: 1}}, put: [\"{{{{ body }}}}\"], max: {{records: 5}}}}]\n")
+    };
+    for (text, error) in [
+        (batch("body"), "the batch has a body without `operations`; write `{{ operations }}`"),
+        (batch("form"), "the batch has a body without `operations`"),
+        (
+            WHOLE.replace("body: \"\"", "digest: /digest"),
+            "nothing stores the digest that `item.digest` reads; write `{{ digest }}`",
+        ),
+        (
+            WHOLE.replace("items: /r", "items: /r, next: {then: /cursor}"),
+            "`next.then` reads a page that no request asks for; use `{{ page }}`",
+        ),
+        (
+            WHOLE.replace(name, r#"name: {$each: "{{ pod.name }}", $value: "{{ it }}"}"#),
+            "for a running pod, `$each` is string, not a list",
+        ),
+        (
+            WHOLE.replace(name, r#"name: {$eech: "{{ placement.podIPs }}", $value: "{{ it }}"}"#),
+            "there is no `$eech`; write `$each`",
+        ),
+        (WHOLE.replace(name, r#"name: {$key: "{{ it }}", $value: a}"#), "`$each` and `$value` belong together"),
+    ] {
+        let found = try_target(&text).unwrap_err();
+        assert!(found.contains(error), "{error}: {found}");
+    }
+    for text in [
+        WHOLE.replace(name, r##"$ref: "#/a", name: {$each: "{{ pod.labels }}", $value: "{{ it }}"}"##),
+        batch("body").replace("{all: 1}", r#"{all: "{{ operations }}"}"#),
+    ] {
+        target(&text);
+    }
+}
+
+#[test]
+fn targets_that_share_records_are_refused() {
+    let check = |changes: [&str; 2]| {
+        let (_, members) = WHOLE.split_once("name: t\n").unwrap();
+        let mut text = "targets:\n".to_owned();
+        for (name, change) in ["one", "two"].into_iter().zip(changes) {
+            let (from, to) = change.split_once(" -> ").unwrap_or(("", ""));
+            text += &format!(
+                "  - name: {name}\n{}",
+                if from.is_empty() { members.into() } else { members.replace(from, to) }
+            );
+        }
+        let loaded = load::load("targets.yaml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let compiled = |target: &load::LoadedTarget| Target::compile(&target.spec, &owner()).unwrap();
+        let targets: Vec<_> = loaded.targets.iter().map(|target| (target, compiled(target))).collect();
+        shared_lists::check(&targets).iter().map(ToString::to_string).collect::<String>()
+    };
+    let of_pods = "url: -> select: {when: \"{{ pod.namespace == 'a' }}\"}\n    url:";
+    let error = check(["", of_pods]);
+    assert!(error.starts_with("targets.yaml:9:11: `one` and `two` take the same records for theirs"), "{error}");
+    assert!(error.contains(r#"add `mark: "pod-registrar:{{ cluster.id }}:{{ owner }}:two"`"#), "{error}");
+    assert!(!check(["http://a -> http://a/", ""]).is_empty(), "it is the same address");
+    let exclusive = "item: {id: /id, mark: /owner -> exclusive: true\n    item: {id: /id";
+    let marked = "url: -> mark: \"{{ cluster.id }} two\"\n    url:";
+    for changes in [[exclusive, ""], ["", exclusive], [exclusive, marked], [marked, marked]] {
+        assert!(!check(changes).is_empty(), "{changes:?}");
+    }
+    for other in [
+        marked,
+        "http://a -> http://b",
+        "list: {path: x -> list: {path: y",
+        "items: /r -> items: /q",
+        "mark: /owner -> mark: /name",
+        "list: {path: x -> list: {path: x, headers: {X-Tenant: b}",
+        "url: -> auth: {bearer: {tokenFile: /a}}\n    url:",
+    ] {
+        assert_eq!(check(["", other]), "", "{other}");
+    }
+}
