@@ -309,6 +309,13 @@ fn unanswered_question_delays_no_other_absence() {
     keeps_every_promise(Setup { seed: 12_077_596, watches: 3, ..Setup::PLAIN }, &steps.concat());
 }
 
+/// A page shows two pods when the comparison with the registry ends. Only one of them is new to the registry.
+#[test]
+fn heartbeat_may_precede_the_rest_of_a_page() {
+    let setup = Setup { seed: 16_123_199, pods: 4, registered: true, list_page: 3, latency_ms: 20, ..Setup::PLAIN };
+    keeps_every_promise(setup, &[Create(4), Wait(10), ListBeside(0, 0, Some(ListFault::Lacks(1))), Wait(1_000)]);
+}
+
 /// Each history ends with a restart, which writes nothing.
 #[test]
 fn restart_of_a_mapped_target_writes_nothing() {

@@ -20,6 +20,7 @@ mod confirm;
 mod enumeration;
 #[path = "../support/fake_registry.rs"]
 mod fake_registry;
+mod heartbeats;
 mod history;
 mod informer;
 mod lease;

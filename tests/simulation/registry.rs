@@ -70,11 +70,21 @@ impl SimulatedRegistry {
 
     /// Whether the records are exactly the pods that a process is shown.
     pub(crate) fn holds(&self, shown: &HashMap<Uid, (Option<Digest>, usize)>) -> bool {
+        self.holds_but_for(shown, |_| false)
+    }
+
+    /// The same, whatever it holds of the pods in `any`.
+    pub(crate) fn holds_but_for(
+        &self,
+        shown: &HashMap<Uid, (Option<Digest>, usize)>,
+        any: impl Fn(&Uid) -> bool,
+    ) -> bool {
         let held = &self.stored.records;
         let same = |(uid, (digest, _)): (&Uid, &(Option<Digest>, usize))| {
-            held.get(&*uid.text()).map(|(_, held)| *held) == *digest
+            held.get(&*uid.text()).map(|(_, held)| *held) == *digest || any(uid)
         };
-        held.len() == shown.len() && shown.iter().all(same)
+        let of_shown = || shown.keys().filter(|uid| held.contains_key(&*uid.text())).count();
+        shown.iter().all(same) && of_shown() == held.len()
     }
 
     pub(crate) fn open(&mut self, request: OpenSession, now: u64) -> SessionOpened {

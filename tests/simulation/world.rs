@@ -34,7 +34,7 @@ use crate::{
 const UNGUARDED: usize = 50;
 const WINDOW_MS: u64 = 600_000;
 /// The names of processes in the first slot begin with this.
-const FIRST: &str = "first";
+pub(crate) const FIRST: &str = "first";
 
 pub(crate) struct Process {
     /// As the registry knows it.
@@ -49,7 +49,7 @@ pub(crate) struct Process {
     /// When `shown` changed last, in milliseconds.
     pub(crate) shown_at: u64,
     /// Whether the registry has equalled `shown` since the last heartbeat.
-    has_equalled: bool,
+    pub(crate) has_equalled: bool,
     pub(crate) evidence: HashMap<Uid, Evidence>,
     /// The place in the log of the last put of each pod.
     put_from: HashMap<Uid, usize>,
@@ -425,35 +425,6 @@ impl SimulatedWorld {
         if self.processes[number].fenced_at.is_some_and(|at| at < self.now()) {
             let instance = self.processes[number].instance.clone();
             self.broken(Promise::Fencing, || format!("{instance} was fenced and takes its session back"));
-        }
-    }
-
-    /// Notes which processes are shown exactly the records of the registry. A moment calls this before it changes
-    /// either.
-    fn note_equality(&mut self) {
-        if self.setup.rest.is_some() {
-            return;
-        }
-        for process in self.processes.iter_mut().filter(|process| process.alive && !process.has_equalled) {
-            process.has_equalled = self.registry.holds(&process.shown);
-        }
-    }
-
-    /// A heartbeat that says `synced` means that the registry has equalled the cluster since the heartbeat before. This
-    /// is checked unless another process writes, or something happened that only a resync can find.
-    pub(crate) fn heartbeat_sent(&mut self, number: usize, synced: bool, epoch: u64) {
-        let alone = self.processes.iter().all(|process| process.instance.starts_with(FIRST));
-        let knows = !self.drifted && self.registry.foreign.is_empty() && self.registry.stored.fence(epoch).is_ok();
-        self.note_equality();
-        let now = self.now();
-        let process = &mut self.processes[number];
-        // The event loop may not have seen yet what is shown at this moment.
-        let is_equal = self.registry.holds(&process.shown) || process.shown_at == now;
-        let has_equalled = std::mem::replace(&mut process.has_equalled, is_equal);
-        if synced && alone && knows && !has_equalled {
-            self.broken(Promise::Converges, || {
-                "a heartbeat says synced, but the registry never equalled the cluster".to_owned()
-            });
         }
     }
 
