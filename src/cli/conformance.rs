@@ -15,6 +15,9 @@ pub struct ConformanceSettings {
     /// File with a bearer token for all clusters of the registry. Without it, no token is sent.
     #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
     pub token_file: Option<PathBuf>,
+    /// File with a bearer token for another cluster only. With it, the run asks whether the registry refuses it.
+    #[arg(long, value_name = "FILE", value_parser = Checked(files::token))]
+    pub other_token_file: Option<PathBuf>,
     /// PEM files with the certificate authorities to trust, instead of the system's.
     #[arg(long, value_name = "FILE", value_delimiter = ',', value_parser = Checked(files::certificates))]
     pub ca_file: Vec<PathBuf>,

@@ -18,10 +18,19 @@ use crate::{
 
 /// Returns the exit code: 1 if a must is broken or the run is incomplete, 2 if the registry cannot be reached.
 pub(super) async fn run(settings: ConformanceSettings, stop: CancellationToken) -> Result<u8, Error> {
-    let ConformanceSettings { url, token_file, ca_file: ca_files, request_timeout, output, verbose, log: _ } = settings;
+    let ConformanceSettings {
+        url,
+        token_file,
+        other_token_file,
+        ca_file: ca_files,
+        request_timeout,
+        output,
+        verbose,
+        log: _,
+    } = settings;
     let cluster = format!("conformance-{:08x}", fastrand::u32(..));
     tracing::info!(cluster, "the run writes under a cluster id of its own");
-    let access = Access { url, token_file, ca_files, request_timeout };
+    let access = Access { url, token_file, other_token_file, ca_files, request_timeout };
     let Conformance { report, ending } = run::run(access, cluster, &stop).await?;
     match output {
         ReportFormat::Junit => report::print_lines(&[junit::xml(&report)]).await?,

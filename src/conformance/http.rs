@@ -5,13 +5,16 @@
 use std::{path::PathBuf, time::Duration};
 
 use reqwest::{
-    Method, Response, Url,
-    header::{ALLOW, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
+    Method, RequestBuilder, Response, Url,
+    header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::probe::{Probe, ProbeAnswer, shortened};
+use super::{
+    events,
+    probe::{Probe, ProbeAnswer, shortened},
+};
 use crate::{
     connect::{
         self,
@@ -24,12 +27,15 @@ use crate::{
 /// Bytes of an answer, as the protocol limits those of an inventory page.
 const ANSWER_MAX: usize = 16 << 20;
 
+/// How long events of a stream are waited for. They are known before it is asked for.
+const EVENTS_WITHIN: Duration = Duration::from_secs(5);
+
 const NAMES: SettingNames = SettingNames { address: "the URL", authorities: "--ca-file", timeout: "--request-timeout" };
 
 /// Why the client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {path}: {source}; give readable files with --token-file and --ca-file")]
+    #[error("cannot read {path}: {source}; give readable files with --token-file, --other-token-file and --ca-file")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the token file {path} must hold one token of visible ASCII characters; it {what}")]
     Token { path: PathBuf, what: &'static str },
@@ -45,6 +51,8 @@ pub struct Access {
     /// Ends in a slash.
     pub url: Url,
     pub token_file: Option<PathBuf>,
+    /// A token of another cluster than that of the run.
+    pub other_token_file: Option<PathBuf>,
     /// Trusted instead of the system's authorities.
     pub ca_files: Vec<PathBuf>,
     pub request_timeout: Duration,
@@ -58,12 +66,15 @@ pub(super) enum Credentials {
     None,
     /// A token that no registry knows.
     Unknown,
+    /// The token of another cluster, if there is one.
+    Other,
 }
 
 pub struct HttpProber {
     client: reqwest::Client,
     url: Url,
     token: Option<SecretString>,
+    other_token: Option<SecretString>,
 }
 
 impl HttpProber {
@@ -72,16 +83,14 @@ impl HttpProber {
     /// # Errors
     /// If a file cannot be used.
     pub fn new(access: Access) -> Result<Self, Error> {
-        let Access { url, token_file, ca_files, request_timeout } = access;
+        let Access { url, token_file, other_token_file, ca_files, request_timeout } = access;
         let read = |path: &PathBuf| files::read(path).map_err(|source| Error::Read { path: path.clone(), source });
-        let token = match &token_file {
-            None => None,
-            Some(path) => {
-                let contents = read(path)?;
-                let token = files::token(&contents).map_err(|what| Error::Token { path: path.clone(), what })?;
-                Some(SecretString::from(token))
-            }
+        let token = |path: PathBuf| {
+            let contents = read(&path)?;
+            let token = files::token(&contents).map_err(|what| Error::Token { path, what })?;
+            Ok::<_, Error>(SecretString::from(token))
         };
+        let (token, other_token) = (token_file.map(token).transpose()?, other_token_file.map(token).transpose()?);
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -95,11 +104,15 @@ impl HttpProber {
         } else {
             builder.tls_backend_preconfigured(client_config(authorities(&ca_files, read)?.verifier()?, None)?)
         };
-        Ok(Self { client: builder.build().map_err(Error::Client)?, url, token })
+        Ok(Self { client: builder.build().map_err(Error::Client)?, url, token, other_token })
     }
 
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    pub(super) fn has_other_token(&self) -> bool {
+        self.other_token.is_some()
     }
 
     /// Sends a request. The path is below the registry's address.
@@ -115,6 +128,40 @@ impl HttpProber {
         Probe { method, path, body: shown, answer }
     }
 
+    /// Asks for server-sent events, and reads until this many have come, the body ends, or nothing comes any more. The
+    /// answer's JSON is the list of them.
+    pub(super) async fn follow(&self, path: String, last_event_id: Option<u64>, count: usize) -> Probe {
+        let answer = self.ask_for_events(&path, last_event_id, count).await;
+        Probe { method: "GET", path, body: None, answer }
+    }
+
+    async fn ask_for_events(
+        &self,
+        path: &str,
+        last_event_id: Option<u64>,
+        count: usize,
+    ) -> Result<ProbeAnswer, String> {
+        let mut request = self.request("GET", path, Credentials::Own)?.header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let mut response = request.send().await.map_err(unanswered)?;
+        let (mut answer, mut body) = (head(&response), Vec::new());
+        let read = async {
+            // An error ends the body, too. What came before it counts.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() > ANSWER_MAX || events::parse(&String::from_utf8_lossy(&body)).len() >= count {
+                    break;
+                }
+            }
+        };
+        _ = tokio::time::timeout(EVENTS_WITHIN, read).await;
+        let text = String::from_utf8_lossy(&body);
+        (answer.body, answer.json) = (shortened(&text), events::parse(&text).into());
+        Ok(answer)
+    }
+
     async fn ask(
         &self,
         method: &'static str,
@@ -122,19 +169,24 @@ impl HttpProber {
         body: Option<String>,
         credentials: Credentials,
     ) -> Result<ProbeAnswer, String> {
-        let url = self.url.join(path).map_err(|error| error.to_string())?;
-        let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
-        let mut request = self.client.request(method, url).header("accept", "application/json");
-        request = match (credentials, &self.token) {
-            (Credentials::Own, Some(token)) => request.bearer_auth(token.expose_secret()),
-            (Credentials::Unknown, _) => request.bearer_auth("a-token-that-no-registry-knows"),
-            (Credentials::Own, None) | (Credentials::None, _) => request,
-        };
+        let mut request = self.request(method, path, credentials)?.header(ACCEPT, "application/json");
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let unanswered = |error: reqwest::Error| explain(&error.without_url(), &NAMES);
         read(request.send().await.map_err(unanswered)?).await
+    }
+
+    fn request(&self, method: &str, path: &str, credentials: Credentials) -> Result<RequestBuilder, String> {
+        let url = self.url.join(path).map_err(|error| error.to_string())?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
+        let request = self.client.request(method, url);
+        let token = match credentials {
+            Credentials::Own => self.token.as_ref(),
+            Credentials::Other => self.other_token.as_ref(),
+            Credentials::Unknown => return Ok(request.bearer_auth("a-token-that-no-registry-knows")),
+            Credentials::None => None,
+        };
+        Ok(token.into_iter().fold(request, |request, token| request.bearer_auth(token.expose_secret())))
     }
 }
 
@@ -150,19 +202,27 @@ fn authorities(files: &[PathBuf], read: impl Fn(&PathBuf) -> Result<Vec<u8>, Err
     Ok(Bundle::from_pem(&pem)?)
 }
 
-async fn read(mut response: Response) -> Result<ProbeAnswer, String> {
+fn unanswered(error: reqwest::Error) -> String {
+    explain(&error.without_url(), &NAMES)
+}
+
+/// An answer without its body.
+fn head(response: &Response) -> ProbeAnswer {
     let text = |response: &Response, name: HeaderName| {
         response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let mut answer = ProbeAnswer {
+    ProbeAnswer {
         status: response.status().as_u16(),
-        media_type: text(&response, CONTENT_TYPE).unwrap_or_default(),
-        allow: text(&response, ALLOW),
-        www_authenticate: text(&response, WWW_AUTHENTICATE),
+        media_type: text(response, CONTENT_TYPE).unwrap_or_default(),
+        allow: text(response, ALLOW),
+        www_authenticate: text(response, WWW_AUTHENTICATE),
         ..ProbeAnswer::default()
-    };
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error.without_url(), &NAMES))? {
+    }
+}
+
+async fn read(mut response: Response) -> Result<ProbeAnswer, String> {
+    let (mut answer, mut body) = (head(&response), Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if body.len() + chunk.len() > ANSWER_MAX {
             return Err(format!("the answer has more than {ANSWER_MAX} bytes"));
         }

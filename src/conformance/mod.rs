@@ -15,6 +15,7 @@
 //! still under way is refused.
 
 mod cleanup;
+mod events;
 pub mod http;
 pub mod probe;
 pub mod report;

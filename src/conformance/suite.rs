@@ -75,6 +75,10 @@ impl Suite {
         self.http.has_token()
     }
 
+    pub(super) fn has_other_token(&self) -> bool {
+        self.http.has_other_token()
+    }
+
     /// Notes what a probe shows of a rule. A rule that was broken once stays broken.
     pub(super) fn judge(&mut self, rule: &'static ProtocolRule, probe: &Probe, outcome: Expectation) {
         self.judge_as(rule.id(), rule, probe, outcome);
@@ -154,6 +158,21 @@ impl Suite {
         credentials: Credentials,
     ) -> Result<Probe, Halt> {
         let probe = self.http.send(method, path, body, credentials).await;
+        self.note(probe).await
+    }
+
+    /// Reads this many server-sent events, or those that come in time.
+    pub(super) async fn follow(
+        &mut self,
+        path: String,
+        last_event_id: Option<u64>,
+        count: usize,
+    ) -> Result<Probe, Halt> {
+        let probe = self.http.follow(path, last_event_id, count).await;
+        self.note(probe).await
+    }
+
+    async fn note(&mut self, probe: Probe) -> Result<Probe, Halt> {
         if let Err(reason) = &probe.answer {
             let alive = self.http.send("GET", "v1/capabilities".to_owned(), None, Credentials::Own).await;
             alive.answer.map_err(|_| Halt::Unreachable(format!("the registry does not answer: {reason}")))?;

@@ -52,6 +52,9 @@ rules! {
     TOKEN_UNKNOWN: Must, "Security",
         "Answer 401 to an unknown token, 403 to another cluster's, before you check anything else of the request.",
         "Answer tokens that you do not know with 401 `unauthorized`.";
+    TOKEN_OTHER: Must, "Security",
+        "Answer 401 to an unknown token, 403 to another cluster's, before you check anything else of the request.",
+        "Answer a token of another cluster with 403 `forbidden`.";
     TOKEN_FIRST: Must, "Conventions",
         "The token (401, 403) comes first, then the address and the query (422), the size (413), `schema`, \
          `foreign-owner`, the epoch, and the version last.",

@@ -37,6 +37,12 @@ rules! {
         "A `since` that is older, or above the last number, is 410 `gone`: the reader reads the inventory and continues \
          from its `asOf`.",
         "Answer 410 `gone` to a `since` above the last number.";
+    CHANGES_STREAM: Must, "Changes",
+        "With `Accept: text/event-stream`, the same changes come as server-sent events: `id` is `n`, `data` is one item.",
+        "Answer Accept: text/event-stream with one event per change, and end it with an empty line.";
+    CHANGES_STREAM_RESUME: Must, "Changes",
+        "`Last-Event-ID` resumes and counts more than `since`.",
+        "Begin after the number in the header Last-Event-ID, whatever `since` says.";
     CHANGES_AS_OF: Must, "Inventory pages",
         "`asOf` is the number of the last change that this page has seen; it must not decrease during a reading.",
         "Send the number of the last change as `asOf` of the inventory.";

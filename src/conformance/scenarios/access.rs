@@ -114,7 +114,7 @@ async fn tokens(suite: &mut Suite) -> Result<(), Halt> {
         let why = "the run has no token; give one with --token-file";
         let rules = [&rules::TOKEN_MISSING, &rules::TOKEN_EVERYWHERE, &rules::TOKEN_UNKNOWN, &rules::TOKEN_FIRST];
         rules.into_iter().for_each(|rule| suite.skip(rule, why));
-        return Ok(());
+        return other_token(suite).await;
     }
     let pods = suite.at(OWNER, "/pods", "");
     let probe = suite.send_as("GET", pods.clone(), None, Credentials::None).await?;
@@ -128,7 +128,25 @@ async fn tokens(suite: &mut Suite) -> Result<(), Halt> {
         let probe = suite.send_as(method, path, body, Credentials::None).await?;
         suite.judge(&rules::TOKEN_FIRST, &probe, probe.refuses(401, "unauthorized"));
     }
-    token_everywhere(suite).await
+    token_everywhere(suite).await?;
+    other_token(suite).await
+}
+
+/// Reads and writes with the token of another cluster. The body of the write would be refused too, with another status.
+async fn other_token(suite: &mut Suite) -> Result<(), Halt> {
+    if !suite.has_other_token() {
+        suite.skip(&rules::TOKEN_OTHER, "the run has no token of another cluster; give one with --other-token-file");
+        return Ok(());
+    }
+    let (pods, session) = (suite.at(OWNER, "/pods", ""), suite.at(OWNER, "/session", ""));
+    let (pod, entry) = (suite.at(OWNER, "/pods/token", ""), suite.at(OWNER, "", ""));
+    let broken = || Some("{".to_owned());
+    let requests = [("GET", pods, None), ("GET", entry, None), ("PUT", pod, broken()), ("POST", session, broken())];
+    for (method, path, body) in requests {
+        let probe = suite.send_as(method, path, body, Credentials::Other).await?;
+        suite.judge(&rules::TOKEN_OTHER, &probe, probe.refuses(403, "forbidden"));
+    }
+    Ok(())
 }
 
 /// Sends a request to each address without a token, and with an unknown one.

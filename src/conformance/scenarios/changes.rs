@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::writes::LONG_REASON;
 use crate::{
     conformance::{
-        probe::{Probe, as_json, expect},
+        probe::{Expectation, Probe, as_json, expect},
         rules::changes as rules,
         suite::{Halt, Suite},
     },
@@ -24,6 +24,7 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let changes = read_all(suite, &format!("cluster={}&limit=100", suite.cluster), last).await?;
     judge(suite, &changes, last, epoch);
     resume(suite, &changes, last).await?;
+    stream(suite, &changes, last).await?;
     limits(suite, last).await?;
     others(suite, &changes, last).await?;
     let probe = read(suite, &format!("&since={}", last + BEYOND)).await?;
@@ -166,6 +167,43 @@ async fn resume(suite: &mut Suite, all: &ChangesRead, last: u64) -> Result<(), H
     let outcome = expect(found.items == all.items, || "expected the same changes, each once".to_owned());
     suite.judge(&rules::CHANGES_RESUME, &found.page, outcome);
     Ok(())
+}
+
+/// Reads the changes as server-sent events: all, and those after the first one.
+async fn stream(suite: &mut Suite, all: &ChangesRead, last: u64) -> Result<(), Halt> {
+    if !suite.is_passed(&rules::CHANGES_SINCE) {
+        let why = "`since` is not followed, so that it is not known which events to expect";
+        [&rules::CHANGES_STREAM, &rules::CHANGES_STREAM_RESUME].into_iter().for_each(|rule| suite.skip(rule, why));
+        return Ok(());
+    }
+    let path = format!("v1/changes?cluster={}&since={last}", suite.cluster);
+    let event = |change: &Value| json!({"id": change["n"].to_string(), "data": change});
+    let events: Vec<Value> = all.items.iter().map(event).collect();
+    let Some(first) = all.items.first().and_then(|change| change["n"].as_u64()) else {
+        return Err(Halt::Scenario("there are no changes to follow".to_owned()));
+    };
+    let probe = suite.follow(path.clone(), None, events.len()).await?;
+    suite.judge(&rules::CHANGES_STREAM, &probe, sends(&probe, &events));
+    if !suite.is_passed(&rules::CHANGES_STREAM) {
+        suite.skip(&rules::CHANGES_STREAM_RESUME, "the changes do not come as server-sent events");
+        return Ok(());
+    }
+    let probe = suite.follow(path, Some(first), events.len() - 1).await?;
+    suite.judge(&rules::CHANGES_STREAM_RESUME, &probe, sends(&probe, &events[1..]));
+    Ok(())
+}
+
+/// Expects these server-sent events first.
+fn sends(probe: &Probe, events: &[Value]) -> Expectation {
+    probe.is(&[200])?;
+    let media_type = probe.answer.as_ref().map_or("", |answer| answer.media_type.as_str());
+    expect(media_type.starts_with("text/event-stream"), || {
+        format!("asked with Accept: text/event-stream, expected that media type, got `{media_type}`")
+    })?;
+    let ids = |events: &[Value]| as_json(&events.iter().map(|event| event["id"].clone()).collect::<Vec<_>>());
+    expect(probe.list("").starts_with(events), || {
+        format!("expected events with the ids {} and their changes, got {}", ids(events), ids(probe.list("")))
+    })
 }
 
 async fn limits(suite: &mut Suite, last: u64) -> Result<(), Halt> {

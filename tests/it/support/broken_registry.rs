@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -26,6 +26,10 @@ pub(crate) struct ProxiedRequest {
     pub(crate) body: Bytes,
     /// The value of `Authorization`.
     pub(crate) authorization: Option<String>,
+    /// The value of `Accept`.
+    pub(crate) accept: Option<String>,
+    /// The value of `Last-Event-ID`.
+    pub(crate) last_event_id: Option<String>,
     /// The requests before this one, oldest first.
     earlier: Arc<Mutex<Vec<EarlierRequest>>>,
 }
@@ -160,9 +164,20 @@ async fn pass(
     body: Bytes,
 ) -> Response {
     let path = uri.path_and_query().unwrap().to_string();
-    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
-    let request = ProxiedRequest { method, path, body, authorization, earlier: Arc::clone(&upstream.earlier) };
-    let (answer, allow) = answered(&upstream, &request).await;
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let request = ProxiedRequest {
+        method,
+        path,
+        body,
+        authorization: text("authorization"),
+        accept: text("accept"),
+        last_event_id: text("last-event-id"),
+        earlier: Arc::clone(&upstream.earlier),
+    };
+    let (answer, allow) = match answered(&upstream, &request).await {
+        Proxied::Answer(answer, allow) => (answer, allow),
+        Proxied::Events(response) => return events(response),
+    };
     let mut earlier = upstream.earlier.lock().unwrap();
     let place = earlier.len();
     let ProxiedRequest { method, path, body, .. } = request;
@@ -180,29 +195,51 @@ async fn pass(
     (StatusCode::from_u16(answer.status).unwrap(), headers, body).into_response()
 }
 
-/// The answer of the registry, or of the proxy, and the value of `Allow`.
-async fn answered(upstream: &Upstream, original: &ProxiedRequest) -> (ProxiedAnswer, Option<HeaderValue>) {
+enum Proxied {
+    /// The answer of the registry, or of the proxy, and the value of `Allow`.
+    Answer(ProxiedAnswer, Option<HeaderValue>),
+    /// Server-sent events, which do not end.
+    Events(reqwest::Response),
+}
+
+fn events(response: reqwest::Response) -> Response {
+    let next = |mut response: reqwest::Response| async {
+        let chunk = response.chunk().await.ok().flatten()?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), response))
+    };
+    let body = Body::from_stream(futures::stream::unfold(response, next));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+async fn answered(upstream: &Upstream, original: &ProxiedRequest) -> Proxied {
     let mut request = original.clone();
     match upstream.defect {
         Defect::Request(change) => change(&mut request),
         Defect::Instead(answer) => {
             if let Some((status, json)) = answer(original) {
                 let media_type = if status < 400 { "application/json" } else { "application/problem+json" }.to_owned();
-                return (ProxiedAnswer { status, media_type, json }, None);
+                return Proxied::Answer(ProxiedAnswer { status, media_type, json }, None);
             }
         }
         Defect::Answer(_) => {}
     }
     let url = format!("{}{}", upstream.url, request.path);
-    let answer = upstream.client.request(request.method, url).body(request.body).send().await.unwrap();
+    let mut sent = upstream.client.request(request.method, url).body(request.body);
+    for (name, value) in [("accept", request.accept), ("last-event-id", request.last_event_id)] {
+        sent = value.into_iter().fold(sent, |sent, value| sent.header(name, value));
+    }
+    let answer = sent.send().await.unwrap();
     let status = answer.status().as_u16();
     let allow = answer.headers().get(header::ALLOW).cloned();
     let kind = answer.headers().get(header::CONTENT_TYPE);
     let media_type = kind.map_or("", |kind| kind.to_str().unwrap()).to_owned();
+    if media_type.starts_with("text/event-stream") {
+        return Proxied::Events(answer);
+    }
     let json = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null);
     let mut answer = ProxiedAnswer { status, media_type, json };
     if let Defect::Answer(change) = upstream.defect {
         change(original, &mut answer);
     }
-    (answer, allow)
+    Proxied::Answer(answer, allow)
 }

@@ -27,14 +27,17 @@ use crate::{
 const AT_A_TIME: usize = 8;
 
 async fn report(url: &str) -> ConformanceReport {
-    report_with(url, None).await
+    report_with(url, [None, None]).await
 }
 
-async fn report_with(url: &str, token_file: Option<PathBuf>) -> ConformanceReport {
+/// `tokens` are the files with the token of the run and with that of another cluster.
+async fn report_with(url: &str, tokens: [Option<PathBuf>; 2]) -> ConformanceReport {
     install_provider();
+    let [token_file, other_token_file] = tokens;
     let access = Access {
         url: format!("{}/", url.trim_end_matches('/')).parse().unwrap(),
         token_file,
+        other_token_file,
         ca_files: Vec::new(),
         request_timeout: Duration::from_secs(30),
     };
@@ -58,7 +61,7 @@ async fn reference_registry_breaks_no_rule() {
     let skipped: Vec<String> = report.skipped().map(|(result, _)| result.id.clone()).collect();
     assert_eq!(
         skipped,
-        ["token-missing", "token-everywhere", "token-unknown", "token-first"],
+        ["token-missing", "token-everywhere", "token-unknown", "token-first", "token-other"],
         "{:#?}",
         report.lines(false)
     );

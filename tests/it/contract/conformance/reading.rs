@@ -81,6 +81,19 @@ pub(super) const DEFECTS: &[(&str, Defect)] = &[
         }),
     ),
     (
+        "changes-stream",
+        Defect::Request(|request| {
+            // It has no server-sent events.
+            request.accept = None;
+        }),
+    ),
+    (
+        "changes-stream-resume",
+        Defect::Request(|request| {
+            request.last_event_id = None;
+        }),
+    ),
+    (
         "changes-limit",
         Defect::Instead(|request| {
             (request.is("GET", "/changes") && is_above_limit(request)).then(|| problem(422, "schema"))

@@ -8,8 +8,11 @@ use super::{broken, defects::problem, report_with};
 use crate::support::{BrokenRegistry, Defect, ProxiedRequest};
 
 fn refuse(request: &ProxiedRequest) -> Option<(u16, Value)> {
-    let is_right = request.authorization.as_deref() == Some("Bearer secret");
-    (!is_right).then(|| problem(401, "unauthorized"))
+    match request.authorization.as_deref() {
+        Some("Bearer secret") => None,
+        Some("Bearer other") => Some(problem(403, "forbidden")),
+        _ => Some(problem(401, "unauthorized")),
+    }
 }
 
 /// Each address that is served without a token.
@@ -25,13 +28,22 @@ const OPEN: [(&str, Defect); 3] = [
 #[tokio::test]
 async fn address_without_a_token_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("token");
-    fs::write(&file, "secret\n").unwrap();
+    let files = ["secret", "other"].map(|token| {
+        let file = folder.path().join(token);
+        fs::write(&file, format!("{token}\n")).unwrap();
+        Some(file)
+    });
+    let [own, _] = files.clone();
     for (what, defect) in OPEN {
         let server = BrokenRegistry::start(defect).await;
-        let found = broken(&report_with(&server.url, Some(file.clone())).await);
+        let found = broken(&report_with(&server.url, [own.clone(), None]).await);
         assert_eq!(found, BTreeSet::from(["token-everywhere".to_owned()]), "{what}");
     }
     let server = BrokenRegistry::start(Defect::Instead(refuse)).await;
-    assert_eq!(broken(&report_with(&server.url, Some(file)).await), BTreeSet::new());
+    assert_eq!(broken(&report_with(&server.url, files.clone()).await), BTreeSet::new());
+    // Takes the other token for an unknown one.
+    let unknown = Defect::Instead(|request| refuse(request).map(|_| problem(401, "unauthorized")));
+    let server = BrokenRegistry::start(unknown).await;
+    let found = broken(&report_with(&server.url, files).await);
+    assert_eq!(found, BTreeSet::from(["token-other".to_owned()]));
 }
