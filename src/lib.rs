@@ -27,6 +27,7 @@
 //! | what a file remembers of a registry that cannot be listed | [`registry::mapped::memory`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
+//! | how a pod shows that it is registered | [`kubernetes::receipts`], decided by [`reconcile::receipts`]; `controller::event_loop::receipts` says what the registry holds |
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
 //! | what people are shown of a target | `controller::activity` collects it, [`admin::page`] and `commands::status` show it |
 //! | a flag | [`cli`] |
@@ -59,7 +60,7 @@
 //! | [`connect`] | trusted certificates, and the causes of failed connections | nothing |
 //! | [`files`] | reading small files, and the token in one | nothing |
 //! | [`listen`] | listening sockets, a bounded HTTP server, and the headers of web pages | nothing |
-//! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
+//! | [`kubernetes`] | all requests to the API server: watches, cluster identity, checks of absent pods, the Lease, receipts | `clock`, `connect`, `files`, `model`, `reconcile`, `store`, `telemetry` |
 //! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
 //! | [`conformance`] | the rules of protocol v1, the requests that show whether a registry follows them, and the report | `connect`, `files`, `model` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |

@@ -17,7 +17,10 @@ use super::{
     targets::{OwnerSettings, TargetsSettings},
     values::{self, LeaseName},
 };
-use crate::{reconcile::absence::hold::HoldId, telemetry::logging::LogFormat};
+use crate::{
+    reconcile::{absence::hold::HoldId, receipts::ReceiptKind},
+    telemetry::logging::LogFormat,
+};
 
 /// Each namespace has its own watch. Beyond this number, one watch of all namespaces costs the API server less.
 const NAMESPACES_MAX: usize = 500;
@@ -92,6 +95,8 @@ pub struct RunSettings {
     pub election: ElectionSettings,
     #[command(flatten)]
     pub holds: HoldSettings,
+    #[command(flatten)]
+    pub receipts: ReceiptSettings,
     /// IP address and port that serve health, metrics and status. `[::]` listens on IPv6 and IPv4, and `0.0.0.0` on
     /// IPv4 only. A port alone, such as `:8080`, means `[::]`.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
@@ -310,6 +315,17 @@ pub struct HoldSettings {
     #[arg(long, value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
     #[arg(value_parser = Checked(values::boolean))]
     pub hold_on_scope_change: bool,
+}
+
+/// How users of the cluster learn that a pod is registered.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Receipts")]
+pub struct ReceiptSettings {
+    /// Tell users of the cluster that a pod is registered: `event` writes an Event about a new pod, `gate` sets the
+    /// condition of the readiness gate `pod-registrar/registered`, and `annotation` writes the ids of the pod's records to
+    /// it. Each needs a right. Default: none.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = Checked(values::receipt))]
+    pub receipts: Vec<Option<ReceiptKind>>,
 }
 
 /// How to write the log.

@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::{
     files,
-    flags::{ClusterSettings, LogSettings, RecordSettings, ScopeSettings},
+    flags::{ClusterSettings, LogSettings, ReceiptSettings, RecordSettings, ScopeSettings},
     refusal::{Checked, origin, refuse},
     targets::{OutputSettings, OwnerSettings},
     values::{self, LeaseName, PodReference},
@@ -49,6 +49,8 @@ pub struct CheckSettings {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
     #[arg(help_heading = "Held deletions")]
     pub approval_lease: Option<LeaseName>,
+    #[command(flatten)]
+    pub receipts: ReceiptSettings,
     #[command(flatten)]
     pub output: OutputSettings,
     #[command(flatten)]

@@ -4,11 +4,12 @@ use std::{fmt, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duratio
 
 use jiff::SignedDuration;
 use reqwest::Url;
+use strum::VariantArray as _;
 
 use super::refusal::ValueProblem;
 use crate::{
     model::ids::{is_namespace_name, is_pod_name, is_valid_id},
-    reconcile::absence::hold::HoldId,
+    reconcile::{absence::hold::HoldId, receipts::ReceiptKind},
     telemetry::logging::LogFormat,
 };
 
@@ -152,6 +153,13 @@ pub(super) fn boolean(text: &str) -> Result<bool, ValueProblem> {
 pub(super) fn hold(text: &str) -> Result<HoldId, ValueProblem> {
     text.parse()
         .map_err(|error| ValueProblem::new(format!("{error}"), "copy it from the controller's log or its Event"))
+}
+
+/// A kind of receipt. None for an empty item of a list.
+pub(super) fn receipt(text: &str) -> Result<Option<ReceiptKind>, ValueProblem> {
+    let kind = ReceiptKind::VARIANTS.iter().copied().find(|kind| <&str>::from(*kind) == text);
+    let problem = || ValueProblem::new(format!("{text:?} is no receipt"), "use event, gate, annotation, or several");
+    (text.is_empty() || kind.is_some()).then_some(kind).ok_or_else(problem)
 }
 
 /// One namespace, or an empty item of a list.

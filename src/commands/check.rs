@@ -74,7 +74,7 @@ impl CheckLine {
 }
 
 pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Result<u8, Error> {
-    let CheckSettings { cluster, scope, registries, owner, lease, approval_lease, output, log: _ } = settings;
+    let CheckSettings { cluster, scope, registries, owner, lease, approval_lease, receipts, output, log: _ } = settings;
     let mut lines = Vec::new();
     // The error of a wrong file has many lines, so it ends the command.
     let registries = Registries::load(registries)?;
@@ -89,7 +89,8 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
             let scope = informers::scope(scope);
             of_api_server(&client, &owner, &mut record_owner, &mut lines).await;
             let leases = leases(lease, approval_lease);
-            let required = RequiredRight::of_run(&scope, owner.cluster_id.is_none(), &leases);
+            let mut required = RequiredRight::of_run(&scope, owner.cluster_id.is_none(), &leases);
+            required.extend(RequiredRight::of_receipts(&scope, receipts.receipts.into_iter().flatten().collect()));
             of_rights(&client, &required, &mut lines).await;
             of_leases(&client, &leases, &mut lines).await;
         }

@@ -12,6 +12,7 @@ use crate::{
     kubernetes::{
         client::{self, ClusterConnection, PodSelection},
         kubeconfig::{Environment, Search},
+        receipts::board::ReceiptBoard,
         watch::informer::{Informer, SharedByWatches, WatchSetup},
     },
     model::{digest::Digest, pod::to_record::Rule},
@@ -62,6 +63,8 @@ pub(super) struct InformerParts {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
+    /// Where pods show their receipts, if some are written.
+    pub(super) receipts: Option<ReceiptBoard>,
 }
 
 /// The running informers, as a command uses them.
@@ -73,7 +76,7 @@ pub(super) struct Watching {
 
 /// Starts one informer per watch.
 pub(super) fn start(cluster: &ClusterConnection, parts: InformerParts, tasks: &mut Tasks) -> Watching {
-    let InformerParts { scope, rule, relist_interval, clock, metrics, health } = parts;
+    let InformerParts { scope, rule, relist_interval, clock, metrics, health, receipts } = parts;
     let (sender, pod_events) = mpsc::channel(POD_EVENTS_WAITING);
     let (relist, relist_requests) = watch::channel(0);
     let namespaces: Vec<Option<String>> = match scope.namespaces.as_slice() {
@@ -91,6 +94,7 @@ pub(super) fn start(cluster: &ClusterConnection, parts: InformerParts, tasks: &m
         clock,
         metrics,
         health,
+        receipts,
     };
     let mut stores = Vec::new();
     for (watch, namespace) in namespaces.iter().enumerate() {

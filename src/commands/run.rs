@@ -3,6 +3,7 @@
 
 mod fan_out;
 mod pod_page;
+mod receipts;
 mod recording;
 mod status;
 pub(super) mod targets;
@@ -31,7 +32,7 @@ use crate::{
     controller::{
         self,
         event_loop::EventLoop,
-        explain::PodQuestion,
+        explain::Question,
         options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     kubernetes::{
@@ -49,12 +50,14 @@ use crate::{
             hold::HoldId,
         },
         notices::Reminder,
+        receipts::ReceiptKinds,
         retry,
         status::ControllerStatus,
     },
     telemetry::{health::Health, metrics::Metrics},
 };
 use pod_page::PodPages;
+use receipts::{ReceiptSurroundings, Receipts};
 use recording::Recording;
 use status::{Begun, StatusPage};
 use targets::{EventLoops, LoopEnd, RunningTarget};
@@ -95,6 +98,7 @@ pub(super) struct Controller {
     identity: IdentitySettings,
     election: ElectionSettings,
     holds: HoldSettings,
+    receipts: ReceiptKinds,
     resync_interval: Duration,
     relist_interval: Duration,
     /// Where the exchanges with registries are recorded.
@@ -108,7 +112,7 @@ struct Shared {
     instance: String,
     targets: Vec<RunningTarget>,
     /// Of each target.
-    questions: Vec<mpsc::Receiver<PodQuestion>>,
+    questions: Vec<mpsc::Receiver<Question>>,
     pod_pages: PodPages,
     status: StatusPage,
 }
@@ -142,6 +146,7 @@ impl Controller {
             identity,
             election,
             holds,
+            receipts,
             admin_addr: _,
             resync_interval,
             relist_interval,
@@ -149,7 +154,20 @@ impl Controller {
             log: _,
         } = settings;
         let scope = informers::scope(scope);
-        Self { cluster, scope, record, targets, identity, election, holds, resync_interval, relist_interval, exchanges }
+        let receipts = receipts.receipts.into_iter().flatten().collect();
+        Self {
+            cluster,
+            scope,
+            record,
+            targets,
+            identity,
+            election,
+            holds,
+            receipts,
+            resync_interval,
+            relist_interval,
+            exchanges,
+        }
     }
 
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
@@ -258,16 +276,32 @@ impl Controller {
         let (leadership, mut lease) = lease::stand(leases, self.election.lease_duration, candidate, statuses.clone());
         let leader = self.election.lease.clone().zip(lease.holder());
         status.begun(Begun { owner: owner.clone(), clock, leader });
+        let receipts = Receipts::new(self.receipts);
+        let sink = receipts.as_ref().map(|receipts| receipts.sink.clone());
         let parts = InformerParts {
             scope: self.scope.clone(),
             rule: owner::rule(&owner, &self.record),
             relist_interval: self.relist_interval,
             clock,
-            metrics,
+            metrics: metrics.clone(),
             health: health.clone(),
+            receipts: receipts.as_ref().map(|receipts| receipts.board.clone()),
         };
         let Watching { view, pod_events, relist } = informers::start(&self.cluster, parts, tasks);
         pod_pages.watching(&view);
+        if let Some(receipts) = receipts {
+            let surroundings = ReceiptSurroundings {
+                client: self.cluster.client(),
+                scope: &self.scope,
+                targets: &targets,
+                instance: instance.clone(),
+                view: view.clone(),
+                leadership: leadership.clone(),
+                clock,
+                metrics,
+            };
+            receipts.start(surroundings, tasks);
+        }
         let pod_events = fan_out::pod_events(pod_events, targets.len(), tasks);
         let approvals = self.approvals(&instance, statuses, &targets, tasks);
         let identity = ProcessIdentity { owner, cluster_uid: uid, instance };
@@ -279,8 +313,9 @@ impl Controller {
             let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals, questions };
             let (health, relist) = (health.add_loop(), relist.clone());
             let (controller_status, activity) = (target.status.clone(), target.activity.clone());
-            let (metrics, health_of_loop) = (target.metrics.clone(), health.clone());
-            let outputs = Outputs { checks, relist, controller_status, activity, metrics, health: health_of_loop };
+            let (metrics, health_of_loop, receipts) = (target.metrics.clone(), health.clone(), sink.clone());
+            let outputs =
+                Outputs { checks, relist, controller_status, activity, receipts, metrics, health: health_of_loop };
             let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
             match registry {
                 TargetConnection::V1(registry) => {

@@ -46,6 +46,7 @@ pub(super) async fn run(
         clock: Clock::start(),
         metrics: Metrics::new(health.clone()),
         health,
+        receipts: None,
     };
     let mut tasks = Tasks::default();
     let Watching { view, mut pod_events, relist: _relist } = informers::start(&cluster, parts, &mut tasks);

@@ -3,7 +3,8 @@
 //! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
 //! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `order` for records that
 //! belong together, `replies` for the registry's answers, `explain` for questions about one pod, `activity` for what people
-//! see of the target, `turn` for work that takes several turns.
+//! see of the target, `turn` for work that takes several turns, `receipts` for the
+//! writer of receipts.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
@@ -15,6 +16,7 @@ mod explain;
 mod intake;
 mod order;
 mod projected;
+mod receipts;
 mod replies;
 mod turn;
 
@@ -36,6 +38,7 @@ use super::{
     lists::Lists,
     notices::NoticeSchedule,
     options::{ControllerOptions, Inputs, Outputs},
+    receipts::ReceiptNotes,
     records::DesiredRecords,
     report::{Counted, LoopCounts, Reporter},
     requests::{Request, Requests},
@@ -80,6 +83,7 @@ pub struct EventLoop<R> {
     delivery: Delivery,
     reporter: Reporter,
     activity: ActivityReport,
+    receipts: ReceiptNotes,
     last_answers: LastAnswers,
     shown_holds: ShownHolds,
     /// The names in registered records of absent pods, by key.
@@ -98,13 +102,14 @@ pub struct EventLoop<R> {
 
 impl<R: Registry> EventLoop<R> {
     pub fn new(registry: R, view: View, options: ControllerOptions, clock: Clock, outputs: Outputs) -> Self {
-        let Outputs { checks, relist, controller_status, activity, metrics, health } = outputs;
+        let Outputs { checks, relist, controller_status, activity, receipts, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
         let lists = Lists::new(view.watches(), options.namespaces.clone());
         let (availability, session_rng) = (Availability::new(rng.fork()), rng.fork());
         let resync = Resync::new(options.resync_interval, metrics.clone(), rng.fork());
         let absences = Absences::new(options.target, lists, options.on_scope_change, rng.fork());
+        let receipts = ReceiptNotes::new(options.target, receipts, metrics.process().clone());
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
@@ -121,6 +126,7 @@ impl<R: Registry> EventLoop<R> {
             delivery,
             reporter: Reporter::new(metrics, health, controller_status),
             activity: ActivityReport::new(activity),
+            receipts,
             last_answers: LastAnswers::default(),
             shown_holds: ShownHolds::default(),
             registered_names: Recent::default(),

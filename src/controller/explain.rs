@@ -7,12 +7,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::receipts::ReceiptQuestion;
 use crate::{
     model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
         absence::hold::HoldSummary, decide::Action, ledger::entry::Known, session::Phase, status::SessionState,
     },
 };
+
+/// What a loop is asked.
+pub enum Question {
+    Pod(PodQuestion),
+    Receipts(ReceiptQuestion),
+}
 
 /// Asks a loop about the record of a pod.
 pub struct PodQuestion {

@@ -29,6 +29,7 @@
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |
 //! | What does a person see of a target? | `activity`; `event_loop::activity` collects it |
+//! | How do users of the cluster learn that a pod is registered? | `receipts`; `event_loop::receipts` answers the writer |
 //! | What does a person see of one record? | `explain`; `event_loop::explain` collects it |
 //! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
 
@@ -46,6 +47,7 @@ mod lists;
 mod notices;
 pub mod options;
 mod queue;
+pub mod receipts;
 mod records;
 mod report;
 mod requests;

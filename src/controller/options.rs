@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::explain::PodQuestion;
+use super::{explain::Question, receipts::ReceiptSink};
 use crate::{
     reconcile::{
         absence::{
@@ -76,8 +76,8 @@ pub struct Inputs {
     pub leadership: watch::Receiver<Leadership>,
     /// Held deletions that an operator approved.
     pub approvals: mpsc::Receiver<HoldId>,
-    /// Questions of people about single pods.
-    pub questions: mpsc::Receiver<PodQuestion>,
+    /// Questions of people about single pods, and of the writer of receipts.
+    pub questions: mpsc::Receiver<Question>,
 }
 
 /// What the loop sends and shows.
@@ -90,6 +90,8 @@ pub struct Outputs {
     pub controller_status: watch::Sender<ControllerStatus>,
     /// What people see of it besides, set once per second.
     pub activity: watch::Sender<Activity>,
+    /// None if no receipts are written.
+    pub receipts: Option<ReceiptSink>,
     pub metrics: TargetMetrics,
     pub health: LoopHealth,
 }

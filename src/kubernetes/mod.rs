@@ -1,10 +1,11 @@
-//! All requests to Kubernetes: pods, the cluster's identity, and Leases.
+//! All requests to Kubernetes: pods, the cluster's identity, Leases, and receipts.
 //!
 //! | file | what it is for |
 //! | --- | --- |
 //! | [`watch`] | lists and watches pods, and writes them to the store |
 //! | [`confirm`] | checks for the absence guard that the cluster is the same and that pods are gone |
 //! | [`lease`] | elects a leader; publishes held deletions and reads their approvals |
+//! | [`receipts`] | tells users of the cluster that a pod is registered |
 //! | [`pods`] | lists the pods once, and reads one pod, for commands that end |
 //! | [`rights`] | asks the API server which of the rights that `run` needs are granted |
 //! | [`identity`] | reads the UID that identifies the cluster |
@@ -25,6 +26,7 @@ pub mod lease;
 pub mod plugin;
 pub mod pods;
 mod proxied;
+pub mod receipts;
 mod resolver;
 pub mod rights;
 mod tls;

@@ -5,13 +5,16 @@ use std::time::Duration;
 use http::{Request, header};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams, client::Body};
+use strum::VariantArray as _;
 
 use super::{
     client::PodSelection,
     explain::{Right, words},
     identity,
     lease::LeaseRef,
+    receipts::KindRight,
 };
+use crate::reconcile::receipts::{ReceiptKind, ReceiptKinds};
 
 /// Time limit of a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -56,6 +59,20 @@ impl RequiredRight {
         rights
     }
 
+    /// The further rights that receipts of these kinds need.
+    pub fn of_receipts(scope: &PodSelection, kinds: ReceiptKinds) -> Vec<Self> {
+        let places: Vec<Option<&String>> = match scope.namespaces.as_slice() {
+            [] => vec![None],
+            namespaces => namespaces.iter().map(Some).collect(),
+        };
+        let kinds = ReceiptKind::VARIANTS.iter().copied().filter(|kind| kinds.contains(*kind));
+        let right = |kind: ReceiptKind, place: Option<&String>| {
+            let KindRight { group, resource, verbs } = KindRight::of(kind);
+            Self { group, resource, verbs, name: None, namespace: place.cloned() }
+        };
+        kinds.flat_map(|kind| places.iter().map(move |place| right(kind, *place))).collect()
+    }
+
     /// What it is, for a person.
     pub fn what(&self) -> String {
         let Self { resource, verbs, name, namespace, .. } = self;
@@ -85,9 +102,11 @@ impl RequiredRight {
     }
 
     async fn is_granted(&self, verb: &str, client: &Client) -> Result<bool, String> {
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
         let attributes = ResourceAttributes {
             group: Some(self.group.to_owned()),
-            resource: Some(self.resource.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource: Some(subresource.to_owned()).filter(|name| !name.is_empty()),
             verb: Some(verb.to_owned()),
             name: self.name.clone(),
             namespace: self.namespace.clone(),
@@ -136,5 +155,18 @@ mod tests {
             "create events in n",
         ];
         assert_eq!(some, expected);
+    }
+
+    #[test]
+    fn each_receipt_has_its_right() {
+        let shown = |namespaces: &[&str], kinds: &[ReceiptKind]| -> Vec<String> {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            let scope = PodSelection { namespaces, ..PodSelection::default() };
+            let rights = RequiredRight::of_receipts(&scope, kinds.iter().copied().collect());
+            rights.iter().map(RequiredRight::what).collect()
+        };
+        assert_eq!(shown(&[], &[]), [""; 0]);
+        assert_eq!(shown(&[], ReceiptKind::VARIANTS), ["create events", "patch pods/status", "patch pods"]);
+        assert_eq!(shown(&["a", "b"], &[ReceiptKind::Gate]), ["patch pods/status in a", "patch pods/status in b"]);
     }
 }

@@ -19,6 +19,7 @@ pub mod pace;
 pub mod paging;
 pub mod pod_event;
 pub mod progress;
+pub mod receipts;
 pub mod retry;
 pub mod retry_budget;
 pub mod session;

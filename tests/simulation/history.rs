@@ -261,6 +261,7 @@ impl Stage {
             relist: relist_out,
             controller_status,
             activity: watch::Sender::default(),
+            receipts: None,
             metrics: metrics.target(TARGET),
             health: health.add_loop(),
         };

@@ -74,6 +74,15 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{- default (printf "http://%s.%s.svc:7070" .Values.referenceRegistry.name .Release.Namespace) .Values.registry.url }}
 {{- end }}
 
+{{/* The kinds of receipts, separated by commas. */}}
+{{- define "pod-registrar.receipts" -}}
+{{- $kinds := list }}
+{{- range $kind := list "event" "gate" "annotation" }}
+{{- if index $.Values.receipts $kind }}{{ $kinds = append $kinds $kind }}{{ end }}
+{{- end }}
+{{- join "," $kinds }}
+{{- end }}
+
 {{/* The text of a setting. An empty list becomes a comma: an empty variable would count as unset. */}}
 {{- define "pod-registrar.setting" -}}
 {{- if kindIs "slice" . }}{{ default "," (join "," .) }}
@@ -98,6 +107,9 @@ POD_REGISTRAR_APPROVAL_LEASE: {{ .Release.Namespace }}/{{ include "pod-registrar
 {{- end }}
 {{- with .Values.namespaces }}
 POD_REGISTRAR_NAMESPACE: {{ join "," . | quote }}
+{{- end }}
+{{- with include "pod-registrar.receipts" . }}
+POD_REGISTRAR_RECEIPTS: {{ . }}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 POD_REGISTRAR_{{ $name | snakecase | upper }}: {{ include "pod-registrar.setting" $value | quote }}

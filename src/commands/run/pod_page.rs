@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::targets::RunningTarget;
 use crate::{
     admin::JsonPage,
-    controller::explain::{NextStep, PodExplanation, PodQuestion, RecordAnswer},
+    controller::explain::{NextStep, PodExplanation, PodQuestion, Question, RecordAnswer},
     model::uid::Uid,
     reconcile::absence::hold::HoldSummary,
     store::View,
@@ -71,7 +71,7 @@ async fn of_target(target: &RunningTarget, pod: &Uid) -> Value {
         return json!({"target": name, "error": format!("the target stopped: {why}")});
     }
     let (reply, answer) = oneshot::channel();
-    let question = PodQuestion { pod: pod.clone(), reply };
+    let question = Question::Pod(PodQuestion { pod: pod.clone(), reply });
     let asked = async {
         target.questions.send(question).await.ok()?;
         answer.await.ok()

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::pod_page::AT_ONCE;
 use crate::{
     commands::target_settings::{ONLY_TARGET, TargetSettings},
-    controller::{self, event_loop::EventLoop, explain::PodQuestion, options::Inputs},
+    controller::{self, event_loop::EventLoop, explain::Question, options::Inputs},
     mapping::{
         guarantees::{GuaranteeLevel, guarantees},
         target::Target,
@@ -38,12 +38,12 @@ pub(in crate::commands) struct RunningTarget {
     /// Why its loop ended while the process went on.
     pub(in crate::commands) stopped: Arc<OnceLock<String>>,
     /// Questions for its loop.
-    pub(super) questions: mpsc::Sender<PodQuestion>,
+    pub(super) questions: mpsc::Sender<Question>,
 }
 
 impl RunningTarget {
     /// Returns the receiver of questions for its loop, too.
-    pub(super) fn new(settings: TargetSettings, metrics: &Metrics) -> (Self, mpsc::Receiver<PodQuestion>) {
+    pub(super) fn new(settings: TargetSettings, metrics: &Metrics) -> (Self, mpsc::Receiver<Question>) {
         let metrics = metrics.target(settings.name);
         let (status, _) = watch::channel(ControllerStatus::default());
         let (questions, receiver) = mpsc::channel(AT_ONCE);

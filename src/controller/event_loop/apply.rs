@@ -160,7 +160,7 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn apply_delivery(&mut self, effects: Vec<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                delivery::DeliveryEffect::Acknowledged(uid, kind) => self.activity.acknowledged(uid, kind, now),
+                delivery::DeliveryEffect::Acknowledged(uid, kind) => self.acknowledged(uid, kind, now),
                 delivery::DeliveryEffect::Settled(uid) => {
                     self.forget_last_answer(&uid);
                     // Before its links are forgotten.

@@ -102,6 +102,9 @@ impl<R: Registry> EventLoop<R> {
         match action {
             Action::Put(desired) if self.delivery.allows(attempt, now) => {
                 let pod = projected.or_else(|| self.records.pod_of(uid))?;
+                if lane == Lane::Live && self.receipts.wants_new() && self.ledger.known(uid) == Known::Absent {
+                    self.receipts.sent_new(uid);
+                }
                 let content = pod.content.as_ref()?;
                 let version = self.session.next_version()?;
                 let encoded = self.requests.registry().encode(uid, version, RecordChange::Put(&pod, content));

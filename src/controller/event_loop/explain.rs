@@ -3,7 +3,9 @@
 use super::EventLoop;
 use crate::{
     controller::{
-        explain::{HeldUntil, PodExplanation, PodQuestion, RecordAnswer, RecordFacts, RecordStage, next, stage, word},
+        explain::{
+            HeldUntil, PodExplanation, PodQuestion, Question, RecordAnswer, RecordFacts, RecordStage, next, stage, word,
+        },
         records::RecordsOfPod,
         report::{RecordFault, RecordNotice},
     },
@@ -116,10 +118,12 @@ impl<R: Registry> EventLoop<R> {
         self.shown_holds.named.clone()
     }
 
-    pub(super) fn answer(&self, PodQuestion { pod, reply }: PodQuestion) {
-        if !reply.is_closed() {
+    pub(super) fn answer(&self, question: Question) {
+        match question {
             // The one who asked may have stopped waiting.
-            let _ = reply.send(self.explain(&pod));
+            Question::Pod(PodQuestion { pod, reply }) if !reply.is_closed() => _ = reply.send(self.explain(&pod)),
+            Question::Receipts(question) if !question.reply.is_closed() => self.answer_receipts(question),
+            Question::Pod(_) | Question::Receipts(_) => {}
         }
     }
 

@@ -19,6 +19,7 @@
 //! on them can lose deletions. It does not handle pods that are absent from a list: the event loop compares its ledger
 //! with the store after every complete list.
 
+mod decoding;
 mod listing;
 mod log;
 mod watching;
@@ -36,14 +37,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    kubernetes::client::{ClusterConnection, PodSelection},
+    kubernetes::{
+        client::{ClusterConnection, PodSelection},
+        receipts::board::ReceiptBoard,
+    },
     model::{
         ids::is_valid_id,
         moment::Moment,
-        pod::{
-            Pod,
-            to_record::{self, Rule},
-        },
+        pod::{Pod, to_record::Rule},
         uid::Uid,
     },
     reconcile::{deletion::Deletion, freshness::NewestVersion, pod_event::PodEvent},
@@ -76,6 +77,8 @@ pub struct WatchSetup {
     pub clock: Clock,
     pub metrics: Metrics,
     pub health: Health,
+    /// Where pods show their receipts, if some are written.
+    pub receipts: Option<ReceiptBoard>,
 }
 
 /// Limits and logs that the watches of a process share.
@@ -320,13 +323,15 @@ impl Informer {
                 counts.pods += 1;
                 continue;
             }
-            let Some(pod) = self.pod(item, now) else {
+            let Some(decoded) = self.pod(item, now) else {
                 counts.unidentified += 1;
                 continue;
             };
             counts.pods += 1;
-            if self.writer.list_item(&pod) {
-                changed.push(pod.uid);
+            let is_news = self.writer.list_item(&decoded.pod);
+            self.note_receipts(&decoded);
+            if is_news {
+                changed.push(decoded.pod.uid);
             }
         }
         self.listing.count(counts);
@@ -375,14 +380,18 @@ impl Informer {
         if !self.accept_or_drop_watch(object.resource_version(), now) {
             return Ok(());
         }
-        let Some(pod) = self.pod(object, now) else { return Ok(()) };
+        let Some(decoded) = self.pod(object, now) else { return Ok(()) };
+        let pod = &decoded.pod;
         self.listing.forget_deletion(&pod.uid);
-        if let Some(before) = self.writer.apply(&pod) {
+        let before = self.writer.apply(pod);
+        self.note_receipts(&decoded);
+        if let Some(before) = before {
             // The name belongs to another pod now, so the one before is gone, even without a DELETED event.
-            self.note_deletion(&before, &pod.resource_version);
+            self.forget_receipts(&before);
+            self.note_deletion(&before, &decoded.pod.resource_version);
             self.send(PodEvent::Deletion { uid: before, why: Deletion::Deleted, at: now }).await?;
         }
-        let Pod { uid, name, .. } = pod;
+        let Pod { uid, name, .. } = decoded.pod;
         self.send(PodEvent::Applied { uid, name, watch: self.watch, at: now }).await
     }
 
@@ -400,6 +409,7 @@ impl Informer {
         if !self.writer.remove(&uid, object.resource_version()) {
             return Ok(());
         }
+        self.forget_receipts(&uid);
         self.note_deletion(&uid, object.resource_version());
         let why = if self.setup.scope.can_be_left() { Deletion::DeletedOrLeftSelection } else { Deletion::Deleted };
         self.send(PodEvent::Deletion { uid, why, at: now }).await
@@ -467,23 +477,5 @@ impl Informer {
 
     async fn send(&mut self, pod_event: PodEvent) -> Result<(), Stop> {
         self.setup.pod_events.send(pod_event).await.map_err(|_| Stop::Closed)
-    }
-
-    /// The pod for the store. An undecodable pod keeps its stored form, or gets one without content. None if it has no
-    /// valid UID.
-    fn pod(&self, mut object: Watched, now: Moment) -> Option<Pod> {
-        let cause = match object.take_pod() {
-            Ok(pod) => match to_record::desired(pod, &self.setup.rule) {
-                Ok(pod) => return Some(pod),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error,
-        };
-        self.setup.metrics.pod_undecodable();
-        let (namespace, name) = (object.namespace(), object.name());
-        self.log.pod_unreadable(namespace, name, &cause, now);
-        let uid = object.uid().filter(|uid| is_valid_id(uid))?;
-        let unreadable = || to_record::unreadable(uid, namespace, name, object.resource_version());
-        Some(self.writer.get(&uid.into()).unwrap_or_else(unreadable))
     }
 }

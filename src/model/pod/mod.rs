@@ -2,6 +2,7 @@
 
 pub(crate) mod lenient;
 pub mod object;
+pub mod receipt;
 pub mod to_record;
 
 use super::{

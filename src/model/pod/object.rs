@@ -71,9 +71,16 @@ object! {
         node_name: Option<String> = "nodeName",
         host_network: Option<bool> = "hostNetwork",
         service_account_name: Option<String> = "serviceAccountName",
+        readiness_gates: Vec<ReadinessGate> = "readinessGates",
         init_containers: Vec<ContainerSpec> = "initContainers",
         containers: Vec<ContainerSpec> = "containers",
         ephemeral_containers: Vec<ContainerSpec> = "ephemeralContainers",
+    }
+}
+
+object! {
+    pub struct ReadinessGate {
+        condition_type: Option<String> = "conditionType",
     }
 }
 

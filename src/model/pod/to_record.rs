@@ -3,6 +3,7 @@
 use super::{
     Pod, RecordContent,
     object::{Condition, ContainerSpec, ContainerStatus, Ip, Metadata, OwnerReference, Pairs, PodObject, Status},
+    receipt,
 };
 use crate::model::{
     ids::{INTEGER_LIMIT, RecordOwner, is_valid_id},
@@ -39,7 +40,9 @@ impl AllowList {
     }
 
     fn filter(&self, mut pairs: Pairs) -> Pairs {
-        pairs.retain(|key, _| key != NEVER_SENT && self.0.iter().any(|glob| glob.matches(key)));
+        pairs.retain(|key, _| {
+            key != NEVER_SENT && !receipt::is_receipt(key) && self.0.iter().any(|glob| glob.matches(key))
+        });
         pairs
     }
 }

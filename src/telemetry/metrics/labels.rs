@@ -119,6 +119,33 @@ pub enum DriftKind {
     Differing,
 }
 
+/// How users of the cluster learn that a pod is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Receipt {
+    /// An Event about the pod.
+    Event,
+    /// The condition of the pod's readiness gate.
+    Gate,
+    /// An annotation of the pod.
+    Annotation,
+}
+
+/// What became of a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReceiptOutcome {
+    Written,
+    /// The pod was gone.
+    Gone,
+    /// A right is missing, or the API server refuses the content.
+    Refused,
+    /// The API server did not answer, or asked to wait, several times.
+    Failed,
+    /// There was no room in the queue.
+    Dropped,
+}
+
 macro_rules! name_labels {
     ($($label:ty: $name:literal,)+) => {
         $(impl Label for $label {
@@ -135,4 +162,6 @@ name_labels! {
     OperationOutcome: "outcome",
     RelistReason: "reason",
     DriftKind: "kind",
+    Receipt: "kind",
+    ReceiptOutcome: "outcome",
 }

@@ -12,8 +12,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::time::Instant;
 
-use labels::RelistReason;
-use series::{Series, one};
+use labels::{Receipt, ReceiptOutcome, RelistReason};
+use series::{Series, one, two};
 use target::TargetMetrics;
 
 use crate::telemetry::health::Health;
@@ -67,6 +67,11 @@ impl Metrics {
 
     pub fn pod_undecodable(&self) {
         self.0.series.undecodable_pods.inc();
+    }
+
+    /// An Event, a condition or an annotation was written, or was not.
+    pub fn receipt(&self, kind: Receipt, outcome: ReceiptOutcome) {
+        self.0.series.receipts.get_or_create(&two(kind, outcome)).inc();
     }
 
     pub fn set_leader(&self, leader: bool) {

@@ -12,7 +12,8 @@ use prometheus_client::{
 use strum::VariantArray as _;
 
 use super::labels::{
-    DriftKind, Label, Operation, OperationOutcome, RecordState, RelistReason, RequestKind, RequestOutcome,
+    DriftKind, Label, Operation, OperationOutcome, Receipt, ReceiptOutcome, RecordState, RelistReason, RequestKind,
+    RequestOutcome,
 };
 use crate::telemetry::stderr::LINES_DROPPED;
 
@@ -32,6 +33,10 @@ pub(super) fn target(name: &'static str) -> [Pair; 1] {
 
 pub(super) fn one(label: impl Label) -> [Pair; 1] {
     [pair(label)]
+}
+
+pub(super) fn two(first: impl Label, second: impl Label) -> [Pair; 2] {
+    [pair(first), pair(second)]
 }
 
 pub(super) fn target_and(name: &'static str, label: impl Label) -> [Pair; 2] {
@@ -112,6 +117,8 @@ series! {
         "Entries in the queue of pod UIDs, including outdated ones that will be skipped; alert when it grows for minutes";
     drift_repaired: Family<[Pair; 2], Counter> = plain,
         "Records that a resync found different and repaired; alert when it grows at each resync: something else writes to the registry";
+    receipts: Family<[Pair; 2], Counter> = plain,
+        "Events, conditions and annotations of pods that --receipts asks for; see the log if refused or failed grow";
 }
 
 impl Series {
@@ -121,6 +128,11 @@ impl Series {
         let series = Self::declared(&mut to);
         for reason in RelistReason::VARIANTS {
             drop(series.relists.get_or_create(&one(*reason)));
+        }
+        for kind in Receipt::VARIANTS {
+            for outcome in ReceiptOutcome::VARIANTS {
+                drop(series.receipts.get_or_create(&two(*kind, *outcome)));
+            }
         }
         let build: Family<[Pair; 1], Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);

@@ -11,7 +11,7 @@ const fn case(name: &'static str, values: &'static str) -> Case {
     Case { name, values, arguments: &[] }
 }
 
-pub(crate) const CASES: [Case; 18] = [
+pub(crate) const CASES: [Case; 20] = [
     case("default", ""),
     case("own registry", "registry: {url: 'https://registry.example/', caKey: ca.crt}"),
     case(
@@ -51,6 +51,8 @@ targets: |
         "rights from elsewhere",
         "{rbac: {create: false}, serviceAccount: {create: false, name: registrar}}",
     ),
+    case("receipts", "receipts: {event: true, gate: true, annotation: true}"),
+    case("receipts in namespaces", "{receipts: {gate: true}, namespaces: [default, kube-public]}"),
     case("approvals of their own", "approvals: {ownLease: true}"),
     case(
         "memory of one replica",

@@ -94,6 +94,20 @@ fn monitoring_equals_its_component() {
     assert_equal(tools.objects(values, &[]), kustomize);
 }
 
+#[test]
+fn receipts_equal_their_component() {
+    let Some(tools) = ChartTools::find() else { return };
+    let copy = tools.home.path().join("deploy");
+    copy_folder(&root().join("deploy"), &copy);
+    let listed = copy.join("kustomization.yaml");
+    let text = fs::read_to_string(&listed).unwrap();
+    let text = text.replace("# components:\n", "components:\n").replace("#   - receipts\n", "  - receipts\n");
+    fs::write(listed, text).unwrap();
+    let kustomize = tools.kustomize(&copy);
+    let values = "receipts: {event: true, gate: true, annotation: true}\n";
+    assert_equal(tools.objects(values, &[]), kustomize);
+}
+
 /// The component for targets, and the same targets as values.
 #[test]
 fn targets_equal_their_component() {

@@ -107,6 +107,23 @@ fn namespaces_replace_the_right_to_all_pods() {
 }
 
 #[test]
+fn receipts_bring_the_rights_they_need() {
+    let Some(tools) = ChartTools::find() else { return };
+    let none = of(&tools, "default");
+    assert!(!settings(&none).contains_key("POD_REGISTRAR_RECEIPTS"));
+    assert!(!Value::from(none).to_string().contains("patch"), "no right to change a pod");
+    let all = of(&tools, "receipts");
+    assert_eq!(settings(&all)["POD_REGISTRAR_RECEIPTS"], "event,gate,annotation");
+    assert_eq!(object(&all, "ClusterRole", "pod-registrar-receipts")["rules"].as_array().unwrap().len(), 3);
+    let some = of(&tools, "receipts in namespaces");
+    let gate = json!([{"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}]);
+    let roles = some.iter().filter(|object| object["metadata"]["name"] == "pod-registrar-receipts");
+    let (roles, bindings): (Vec<_>, Vec<_>) = roles.partition(|object| object["kind"] == "Role");
+    assert_eq!((roles.len(), bindings.len()), (2, 2));
+    assert!(roles.iter().all(|role| role["rules"] == gate) && count(&some, "ClusterRole") == 1);
+}
+
+#[test]
 fn approvals_can_have_a_lease() {
     let Some(tools) = ChartTools::find() else { return };
     let objects = of(&tools, "approvals of their own");

@@ -14,6 +14,7 @@ mod holds;
 mod leadership;
 mod life;
 mod rbac;
+mod receipts;
 mod rounds;
 mod workloads;
 mod world;

@@ -27,7 +27,12 @@ fn deployed(file: &str, name: &str) -> Vec<u8> {
 
 /// Applies a manifest. The API server reads the YAML.
 pub(super) async fn apply(client: &Client, path: &str, file: &str, name: &str) {
-    let request = Request::patch(format!("{path}/{name}?fieldManager=test"));
+    apply_at(client, &format!("{path}/{name}"), file, name).await;
+}
+
+/// The same for a manifest whose object has another name.
+pub(super) async fn apply_at(client: &Client, path: &str, file: &str, name: &str) {
+    let request = Request::patch(format!("{path}?fieldManager=test"));
     let request = request.header("content-type", "application/apply-patch+yaml").body(deployed(file, name)).unwrap();
     let _: Value = client.request(request).await.unwrap();
 }

@@ -25,6 +25,7 @@ mod mapping;
 mod notices;
 mod outage;
 mod projected;
+mod receipts;
 mod session;
 mod start;
 mod turns;

@@ -7,8 +7,9 @@ use pod_registrar::{
     controller::{
         error::Error,
         event_loop::EventLoop,
-        explain::{PodExplanation, PodQuestion},
+        explain::{PodExplanation, PodQuestion, Question},
         options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        receipts::{ReceiptQuestion, ReceiptSink},
     },
     model::{
         self,
@@ -28,6 +29,7 @@ use pod_registrar::{
         deletion::Deletion,
         election::Leadership,
         pod_event::{PodEvent, WatchList},
+        receipts::TargetRecords,
         status::{Ability, ControllerStatus},
     },
     store::{StoreWriter, View},
@@ -83,7 +85,7 @@ pub(super) struct EventLoopHarness {
     status: watch::Receiver<ControllerStatus>,
     activity: watch::Receiver<Activity>,
     approvals: mpsc::Sender<HoldId>,
-    questions: mpsc::Sender<PodQuestion>,
+    questions: mpsc::Sender<Question>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -142,6 +144,17 @@ impl EventLoopHarness {
         pods: impl IntoIterator<Item = Pod>,
         options: ControllerOptions,
     ) -> Self {
+        Self::start_with(None, leadership, registry, pods, options)
+    }
+
+    /// Starts the loop with a writer of receipts.
+    pub(super) fn start_with(
+        receipts: Option<ReceiptSink>,
+        leadership: Leadership,
+        registry: Fake,
+        pods: impl IntoIterator<Item = Pod>,
+        options: ControllerOptions,
+    ) -> Self {
         let clock = Clock::start();
         let writer = StoreWriter::default();
         let view = View::new([writer.store()]);
@@ -161,6 +174,7 @@ impl EventLoopHarness {
             relist: relist_out,
             controller_status,
             activity: shown,
+            receipts,
             metrics: metrics.target("default"),
             health: health.add_loop(),
         };
@@ -380,8 +394,16 @@ impl EventLoopHarness {
     /// What the loop knows about a pod.
     pub(super) async fn explain(&self, uid: &str) -> PodExplanation {
         let (reply, answer) = oneshot::channel();
-        self.questions.send(PodQuestion { pod: uid.into(), reply }).await.unwrap();
+        self.questions.send(Question::Pod(PodQuestion { pod: uid.into(), reply })).await.unwrap();
         answer.await.unwrap()
+    }
+
+    /// What the loop tells the writer of receipts about a pod.
+    pub(super) async fn records_of(&self, uid: &str) -> TargetRecords {
+        let (reply, answer) = oneshot::channel();
+        let question = ReceiptQuestion { pods: vec![uid.into()], reply };
+        self.questions.send(Question::Receipts(question)).await.unwrap();
+        answer.await.unwrap().remove(0)
     }
 
     /// Whether the loop ended with a panic.

@@ -108,6 +108,7 @@ impl InformerHarness {
             clock: Clock::start(),
             metrics: metrics.clone(),
             health: Health::new(1),
+            receipts: None,
         };
         let informer = Informer::new(0, None, cluster, setup);
         let view = View::new([informer.store()]);

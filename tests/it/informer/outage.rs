@@ -28,6 +28,7 @@ async fn outage_of_many_namespaces_logs_few_lines() {
             clock,
             metrics: metrics.clone(),
             health: Health::new(NAMESPACES),
+            receipts: None,
         };
         tasks.spawn(Informer::new(watch, Some(&format!("ns-{watch}")), &cluster, setup).run());
     }

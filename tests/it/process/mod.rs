@@ -24,6 +24,7 @@ mod memory;
 mod partition;
 mod plan;
 mod purge;
+mod receipts;
 mod registry_crash;
 mod restart;
 mod scope;

@@ -10,7 +10,7 @@ use crate::project::{manifests, templates, text};
 pub(super) const VALUES: &str = "deploy/chart/values.yaml";
 
 /// Flags of `run` that are no settings of the chart, and why.
-const NO_SETTINGS: [(&str, &str); 12] = [
+const NO_SETTINGS: [(&str, &str); 13] = [
     ("kubeconfig", "the pods use their account"),
     ("context", "the pods use their account"),
     ("namespace", "the value `namespaces`, which also makes the roles"),
@@ -21,6 +21,7 @@ const NO_SETTINGS: [(&str, &str); 12] = [
     ("lease", "the Lease of the chart"),
     ("instance", "the name of the pod"),
     ("approval-lease", "the value `approvals.ownLease`"),
+    ("receipts", "the value `receipts`, which also grants the rights"),
     ("admin-addr", "probes, Service and NetworkPolicy use the default"),
     ("record", "needs a volume, and is for a look at a target by hand"),
 ];

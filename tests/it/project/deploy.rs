@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// All rights, by manifest.
-const RULES: [(&str, &str); 2] = [
+const RULES: [(&str, &str); 3] = [
     (
         "deploy/clusterrole.yaml",
         "\
@@ -46,6 +46,21 @@ rules:
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create]
+",
+    ),
+    (
+        "deploy/receipts/clusterrole.yaml",
+        "\
+rules:
+  - apiGroups: [events.k8s.io]
+    resources: [events]
+    verbs: [create]
+  - apiGroups: [\"\"]
+    resources: [pods/status]
+    verbs: [patch]
+  - apiGroups: [\"\"]
+    resources: [pods]
+    verbs: [patch]
 ",
     ),
 ];

@@ -89,13 +89,14 @@ const IMPURE: [&str; 21] = [
 
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
-const WALL_CLOCK_READERS: [(&str, &str); 11] = [
+const WALL_CLOCK_READERS: [(&str, &str); 12] = [
     ("src/registry/mapped/sign.rs", "the time in a signature, which receivers compare with theirs"),
     ("src/registry/mapped/mod.rs", "the times of changes and rounds, for templates that send them"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
     ("src/kubernetes/lease/elector.rs", "times in the Lease, which the program does not read"),
     ("src/kubernetes/plugin.rs", "converts the expiry of a plugin's credentials into a monotonic time"),
     ("src/kubernetes/lease/approvals.rs", "the time of an Event"),
+    ("src/kubernetes/receipts/request.rs", "the times of conditions and Events"),
     ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
     ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
     ("src/commands/check/clocks.rs", "compares the clocks of servers with this one, for a person"),

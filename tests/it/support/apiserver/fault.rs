@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Get,
     /// A creation, replacement or deletion of a pod.
     Write,
+    /// A patch of a pod, which is a receipt.
+    Apply,
     /// Namespaces: the identity of the cluster.
     Namespace,
     Lease,
@@ -37,6 +39,7 @@ impl Kind {
             ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads && watches => Self::Watch,
             ["api", "v1", "pods"] | ["api", "v1", "namespaces", _, "pods"] if reads => Self::List,
             ["api", "v1", "namespaces", _, "pods", ..] if reads => Self::Get,
+            ["api", "v1", "namespaces", _, "pods", ..] if http.method() == "PATCH" => Self::Apply,
             ["api", "v1", "namespaces", _, "pods", ..] => Self::Write,
             ["api", "v1", "namespaces", ..] => Self::Namespace,
             ["apis", "coordination.k8s.io", _, "namespaces", ..] => Self::Lease,

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Api,
+    Api, apply,
     fault::{Effect, Kind, Request},
     list, watch,
 };
@@ -56,6 +56,7 @@ pub(super) async fn meet(
     match request.kind {
         Kind::List => list::answer(&context, effect, http, next).await,
         Kind::Watch => watch::answer(context, effect, next.run(http).await),
+        Kind::Apply => apply::answer(&context.api, http).await,
         Kind::Get => spoiled(&context.api, next.run(http).await).await,
         Kind::Namespace if request.path.ends_with("/kube-system") => {
             identified(&context.api, next.run(http).await).await

@@ -4,9 +4,10 @@
 //! instead of the server, or changes the server's answers.
 //!
 //! ```text
-//! client ──> layer (traffic, script) ──> list, watch, spoil ──> the demo's router ──> its content
+//! client ──> layer (traffic, script) ──> list, watch, spoil, apply ──> the demo's router ──> its content
 //! ```
 
+mod apply;
 mod fault;
 mod layer;
 mod list;
@@ -102,6 +103,11 @@ impl Api {
     /// The newest requests (a few thousand), oldest first.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.front.traffic.lock().recent()
+    }
+
+    /// The objects that were applied to pods, oldest first.
+    pub(crate) fn applied(&self) -> Vec<Value> {
+        self.front.traffic.lock().applied.clone()
     }
 
     pub(crate) fn open_watches(&self) -> usize {

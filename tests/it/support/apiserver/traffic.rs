@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde_json::Value;
+
 use super::fault::{Kind, Request};
 
 /// The number of requests that are kept completely.
@@ -12,6 +14,8 @@ const KEPT: usize = 4_096;
 pub(super) struct Traffic {
     counts: BTreeMap<Kind, u64>,
     recent: VecDeque<Request>,
+    /// The objects that were applied to pods.
+    pub(super) applied: Vec<Value>,
 }
 
 impl Traffic {
