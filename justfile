@@ -29,6 +29,10 @@ fuzz rounds="100000":
 registries:
     .ci/run registries
 
+# From the previous version to this one and back; the previous one is built
+upgrade:
+    .ci/run upgrade
+
 # Tests of the Helm chart and of the alerts, with tools that are built for them
 chart:
     .ci/run chart

@@ -111,6 +111,8 @@ pub struct ShownHold {
 #[serde(default)]
 pub struct ShownRecord {
     pub id: String,
+    /// The name of its kind, if its target has several.
+    pub kind: Option<String>,
     /// The UID of its pod.
     pub uid: Option<String>,
     /// The namespace and name of its pod, as `NAMESPACE/NAME`.

@@ -20,7 +20,7 @@ use super::{
     Error, informers,
     output::Output,
     run::{Controller, listen},
-    target_settings::{ONLY_TARGET, TargetSettings},
+    target_settings::TargetSettings,
     tasks::Tasks,
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
     },
     kubernetes::{client::ClusterConnection, kubeconfig::Environment},
     listen::{self, server::Limits},
+    model::ids::DEFAULT_TARGET,
     registry::server::{
         serve::{RegistryServer, ServerOptions},
         store::{RecordStore, query::LoggedChange},
@@ -160,8 +161,8 @@ fn all_targets(settings: &RunSettings, file: Option<PathBuf>) -> Result<Vec<Targ
         let mut of_file = settings.registry.clone();
         (of_file.connection.registry_url, of_file.connection.targets) = (None, Some(path));
         targets.extend(TargetSettings::of(of_file)?);
-        if targets.iter().filter(|target| target.name == ONLY_TARGET).count() > 1 {
-            return Err(Error::NameInUse(ONLY_TARGET));
+        if targets.iter().filter(|target| target.name == DEFAULT_TARGET).count() > 1 {
+            return Err(Error::NameInUse(DEFAULT_TARGET));
         }
     }
     Ok(targets)

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Error,
-    target_settings::{self, ONLY_TARGET},
-};
+use super::{Error, target_settings};
 use crate::{
     cli::inspect::RegistriesSettings,
     mapping::{load::LoadedTarget, spec::TargetSpec},
-    model::ids::RecordOwner,
+    model::ids::{DEFAULT_TARGET, RecordOwner},
     registry::{
         client::{Config, reader::V1Reader},
         credentials,
@@ -54,7 +51,7 @@ impl Registries {
                 self.settings.clone();
             let config = Config { url, token_file, ca_file, request_timeout: timeout };
             let reader = V1Reader::new(config, owner.clone()).map(|reader| RegistryReader::V1(Box::new(reader)));
-            return vec![(ONLY_TARGET.to_owned(), reader.map_err(Error::from))];
+            return vec![(DEFAULT_TARGET.to_owned(), reader.map_err(Error::from))];
         }
         let named = |loaded: &LoadedTarget| {
             let name = loaded.spec.connection.name.text.clone();

@@ -22,7 +22,7 @@ use crate::{
         target::{Target, shared_lists},
         tree::Tree,
     },
-    model::ids::RecordOwner,
+    model::ids::{DEFAULT_TARGET, RecordOwner},
     registry::{
         client::{Client, Config},
         mapped::{
@@ -32,9 +32,6 @@ use crate::{
         },
     },
 };
-
-/// The name of the target that flags describe.
-pub(super) const ONLY_TARGET: &str = "default";
 
 /// One registry, and how fast to write to it.
 #[derive(Clone, Debug)]
@@ -96,7 +93,7 @@ impl TargetSettings {
         // The parser of the flags requires one of the two.
         let Some(url) = registry_url else { return Ok(Vec::new()) };
         let config = Config { url, token_file, ca_file, request_timeout };
-        Ok(vec![default(ONLY_TARGET, TargetKind::V1(RegistryAddress::OfFlags(config)))])
+        Ok(vec![default(DEFAULT_TARGET, TargetKind::V1(RegistryAddress::OfFlags(config)))])
     }
 
     /// What kind of registry it is: the preset, or `custom`.

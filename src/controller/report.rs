@@ -297,12 +297,13 @@ impl Reporter {
     }
 
     pub(super) fn note(&mut self, label: &RecordLabel, fault: RecordFault, cause: &str, now: Moment) {
-        let RecordLabel { key: _, id, uid, pod } = label;
-        let (uid, name) = (uid.as_ref().map(Uid::to_string), label.id_or_key());
+        let RecordLabel { key: _, kind, id, uid, pod } = label;
+        let (uid, name) = (uid.as_ref().map(Uid::to_string), label.name());
         match fault {
             RecordFault::Rejected { kind: OperationKind::Put } if self.rejected.note(&name, cause, now) => {
                 tracing::warn!(
                     uid,
+                    kind,
                     id,
                     pod,
                     cause,
@@ -310,22 +311,23 @@ impl Reporter {
                 );
             }
             RecordFault::Rejected { kind: OperationKind::Delete } if self.rejected.note(&name, cause, now) => {
-                tracing::warn!(uid, id, pod, cause, "the registry rejected a deletion; retrying");
+                tracing::warn!(uid, kind, id, pod, cause, "the registry rejected a deletion; retrying");
             }
             RecordFault::Rejected { .. } => {
-                tracing::debug!(uid, id, pod, cause, "the registry rejected an operation");
+                tracing::debug!(uid, kind, id, pod, cause, "the registry rejected an operation");
             }
             RecordFault::NotApplied { failures }
                 if failures >= REFUSALS_LASTING && self.refused.note(&name, cause, now) =>
             {
-                tracing::warn!(uid, id, pod, cause, failures, "the registry keeps refusing a write; retrying");
+                tracing::warn!(uid, kind, id, pod, cause, failures, "the registry keeps refusing a write; retrying");
             }
             RecordFault::NotApplied { failures } => {
-                tracing::debug!(uid, id, pod, cause, failures, "not applied; retrying");
+                tracing::debug!(uid, kind, id, pod, cause, failures, "not applied; retrying");
             }
             RecordFault::Uncertain { failures, is_lasting: true } if self.uncertain.note(&name, cause, now) => {
                 tracing::warn!(
                     uid,
+                    kind,
                     id,
                     pod,
                     cause,
@@ -334,7 +336,7 @@ impl Reporter {
                 );
             }
             RecordFault::Uncertain { failures, .. } => {
-                tracing::debug!(uid, id, pod, cause, failures, "not acknowledged; retrying");
+                tracing::debug!(uid, kind, id, pod, cause, failures, "not acknowledged; retrying");
             }
             RecordFault::NotMade if self.failed.note(&name, cause, now) => {
                 tracing::warn!(
@@ -446,8 +448,8 @@ fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
 /// The first records of a hold, with their pods if they are known.
 fn records_of(hold: &HoldSummary) -> String {
     let shown = |label: &RecordLabel| match &label.pod {
-        Some(pod) => format!("{} ({pod})", label.id_or_key()),
-        None => label.id_or_key(),
+        Some(pod) => format!("{} ({pod})", label.name()),
+        None => label.name(),
     };
     hold.first.iter().map(shown).collect::<Vec<_>>().join(", ")
 }

@@ -16,6 +16,9 @@ pub struct RecordOwner {
 /// The owner that addresses leave out.
 pub const DEFAULT_OWNER: &str = "pod-registrar";
 
+/// The name of the target that `--registry-url` describes.
+pub const DEFAULT_TARGET: &str = "default";
+
 /// Whether the text is a valid id of a pod, a cluster or an owner: 1 to 128 of `[A-Za-z0-9._~:@-]`, the first
 /// alphanumeric.
 pub fn is_valid_id(text: &str) -> bool {

@@ -48,6 +48,8 @@ pub enum Error {
     Client(reqwest::Error),
 }
 
+const SECRET_FILE: &str = "secret file";
+
 fn read(what: &'static str, path: &Path, setting: &'static str) -> Result<Vec<u8>, Error> {
     files::read(path).map_err(|source| Error::Read { what, path: path.into(), source, setting })
 }
@@ -71,9 +73,22 @@ pub(super) fn token(path: &Path, setting: &'static str) -> Result<SecretString, 
     Ok(token.into())
 }
 
+/// Reads a secret of Standard Webhooks. `check` says what is wrong with it.
+pub(super) fn webhook_secret(
+    path: &Path,
+    setting: &'static str,
+    check: impl FnOnce(&SecretString) -> Result<(), &'static str>,
+) -> Result<SecretString, Error> {
+    let contents = read(SECRET_FILE, path, setting)?;
+    let refused = |what| Error::WebhookSecret { path: path.into(), what, setting };
+    let secret = files::token(&contents).map_err(refused)?.into();
+    check(&secret).map_err(refused)?;
+    Ok(secret)
+}
+
 /// Reads a password and removes a byte order mark and line breaks around it. It may have spaces and any letters.
 pub(super) fn password(path: &Path, setting: &'static str) -> Result<SecretString, Error> {
-    let bytes = read("token file", path, setting)?;
+    let bytes = read(SECRET_FILE, path, setting)?;
     let refused = |what| Error::Password { path: path.into(), what };
     let text = std::str::from_utf8(&bytes).map_err(|_| refused("is not UTF-8"))?;
     let password = text.trim_matches(['\r', '\n', '\u{feff}']);

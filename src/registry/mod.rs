@@ -188,6 +188,15 @@ pub struct RecordName {
     pub name: String,
 }
 
+/// The id of a record, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordId {
+    /// The name of its kind. None if the registry's records are all of one kind.
+    pub kind: Option<String>,
+    /// None if it is the key.
+    pub id: Option<String>,
+}
+
 /// The limits and features of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -289,7 +298,7 @@ pub trait Registry: Send + Sync + 'static {
 
     /// The id that people know a record by, if it is known and is not the key. `pod` is the pod that has the record, if
     /// the store has it.
-    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {
+    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<RecordId> {
         let _ = (key, pod);
         None
     }

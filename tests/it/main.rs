@@ -8,6 +8,7 @@
 //! | `event_loop/` | the event loop with a fake registry, paused clock | minutes |
 //! | `envelope/` | the code of the measurements | seconds |
 //! | `process/` | the built program, over HTTP | minutes |
+//! | `upgrade/` | an executable of the previous version; without it, only files of earlier versions | a minute |
 //! | `registries/` | registries of others, from `tests/registries/build`; skipped without them | seconds |
 //! | `browser/` | `chromium`; skipped without it | seconds |
 //! | `chart/` | the tools from `tests/chart/build`; skipped without them | seconds |
@@ -30,3 +31,4 @@ mod process;
 mod project;
 mod registries;
 mod support;
+mod upgrade;

@@ -35,7 +35,7 @@ fn status(targets: Vec<ShownTarget>) -> StatusDocument {
 }
 
 fn record(pod: &str) -> ShownRecord {
-    ShownRecord { id: format!("id-{pod}"), uid: None, pod: Some(pod.to_owned()) }
+    ShownRecord { id: format!("id-{pod}"), kind: None, uid: None, pod: Some(pod.to_owned()) }
 }
 
 /// A target with as much of everything as the status can have.

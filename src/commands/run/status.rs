@@ -168,7 +168,12 @@ fn name_of(LeaseName { namespace, name }: &LeaseName) -> String {
 }
 
 fn record(label: &RecordLabel) -> ShownRecord {
-    ShownRecord { id: label.id_or_key(), uid: label.uid.as_ref().map(ToString::to_string), pod: label.pod.clone() }
+    ShownRecord {
+        id: label.id_or_key(),
+        kind: label.kind.clone(),
+        uid: label.uid.as_ref().map(ToString::to_string),
+        pod: label.pod.clone(),
+    }
 }
 
 fn parked_record(ParkedRecord { label, answer }: &ParkedRecord, now: Moment) -> ShownParkedRecord {

@@ -14,12 +14,13 @@ use tracing::Instrument as _;
 
 use super::pod_page::AT_ONCE;
 use crate::{
-    commands::target_settings::{ONLY_TARGET, TargetSettings},
+    commands::target_settings::TargetSettings,
     controller::{self, event_loop::EventLoop, explain::Question, options::Inputs},
     mapping::{
         guarantees::{GuaranteeLevel, guarantees},
         target::Target,
     },
+    model::ids::DEFAULT_TARGET,
     reconcile::{activity::Activity, status::ControllerStatus},
     registry::Registry,
     telemetry::{
@@ -98,7 +99,7 @@ impl RunningTarget {
     /// A span that names the target in the log. The only target of a process needs none.
     fn span(&self) -> tracing::Span {
         match self.settings.name {
-            ONLY_TARGET => tracing::Span::none(),
+            DEFAULT_TARGET => tracing::Span::none(),
             name => tracing::info_span!("target", name),
         }
     }

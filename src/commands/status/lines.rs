@@ -137,7 +137,7 @@ mod tests {
     use crate::admin::status::{ShownBacklog, ShownState, ShownWork};
 
     fn record(pod: &str) -> ShownRecord {
-        ShownRecord { id: "x".to_owned(), uid: None, pod: Some(pod.to_owned()) }
+        ShownRecord { id: "x".to_owned(), kind: None, uid: None, pod: Some(pod.to_owned()) }
     }
 
     #[test]

@@ -117,9 +117,9 @@ impl<R: Registry> EventLoop<R> {
             }
             Action::Delete(removal) if self.delivery.allows(attempt, now) => {
                 if removal == Removal::Inferred {
-                    let RecordLabel { key: _, id, uid, pod } = self.label(uid.clone());
+                    let RecordLabel { key: _, kind, id, uid, pod } = self.label(uid.clone());
                     let uid = uid.map(|uid| uid.to_string());
-                    tracing::debug!(uid, id, pod, "deleting the record of an absent pod");
+                    tracing::debug!(uid, kind, id, pod, "deleting the record of an absent pod");
                 }
                 let version = self.session.next_version()?;
                 let encoded = self.requests.registry().encode(uid, version, RecordChange::Delete(removal));

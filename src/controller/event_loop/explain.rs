@@ -20,7 +20,7 @@ use crate::{
         absence::hold::HoldSummary,
         ledger::{entry::Known, pending::Pending},
     },
-    registry::Registry,
+    registry::{RecordId, Registry},
 };
 
 /// Answers to keep, at least. Each takes less than 400 bytes.
@@ -96,12 +96,13 @@ impl<R: Registry> EventLoop<R> {
     /// A record as people know it.
     pub(super) fn label(&self, key: Uid) -> RecordLabel {
         let pod = self.records.pod_of(&key);
-        let id = self.requests.registry().record_id(&key, pod.as_ref());
+        let known = self.requests.registry().record_id(&key, pod.as_ref());
+        let (kind, id) = known.map_or((None, None), |RecordId { kind, id }| (kind, id));
         let name = pod.as_ref().map(Pod::full_name);
         let uid = pod.map(|pod| pod.uid).or_else(|| self.records.keys_are_uids().then(|| key.clone()));
         let registered = || self.registered_names.get(&key).map(|name| name.to_string());
         let pod = name.or_else(|| self.records.view().departed(uid.as_ref()?)).or_else(registered);
-        RecordLabel { key, id, uid, pod }
+        RecordLabel { key, kind, id, uid, pod }
     }
 
     /// The holds, with names for the records that they show.

@@ -95,9 +95,12 @@ impl<R: Registry> EventLoop<R> {
     fn follow_parent(&mut self, parent: &Uid) -> Vec<Uid> {
         let Some(known) = self.known_of_children(parent) else { return Vec::new() };
         let links = self.records.families.children_of(parent).filter(|link| link.cascade && !self.has_left(*link));
-        let children: Vec<Uid> = links.map(|link| link.key.clone()).collect();
+        let children: Vec<(Uid, bool)> = links.map(|link| (link.key.clone(), link.is_former)).collect();
         let mut followed = Vec::new();
-        for child in children {
+        for (child, is_former) in children {
+            // A put below another parent may have moved it before.
+            let may_have_moved = is_former && self.ledger.may_be_put(&child);
+            let known = if may_have_moved { Known::Uncertain } else { known };
             if self.ledger.follow_parent(&child, known) {
                 match known {
                     Known::Absent => self.requests.registry().removed(&child),

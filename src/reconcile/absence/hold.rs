@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::{digest::Digest, label::RecordLabel, uid::Uid};
+use crate::model::{digest::Digest, ids::DEFAULT_TARGET, label::RecordLabel, uid::Uid};
 
 /// Hexadecimal digits of a hold's name.
 const ID_DIGITS: usize = 12;
@@ -15,8 +15,9 @@ const NAMES_MAX: usize = 16;
 /// A hold shows this many of its records, the first ones in the order of their keys.
 const SHOWN_MAX: usize = 5;
 
-/// The name of a hold: a hash of its target and of the held UIDs. An approval therefore covers exactly these, survives a
-/// restart, and does not cover later additions or the same pods in another target.
+/// The name of a hold: a hash of the held UIDs and of its target, if that is not the default one. An approval therefore
+/// covers exactly these, survives a restart and an upgrade, and does not cover later additions or the same pods in
+/// another target. Names must be made in the same way by all versions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(String);
 
@@ -30,7 +31,9 @@ impl HoldId {
         let mut sorted: Vec<String> = ids.map(Uid::to_string).collect();
         sorted.sort_unstable();
         let first = sorted.iter().take(SHOWN_MAX).map(|uid| uid.as_str().into()).collect();
-        sorted.push(target.to_owned());
+        if target != DEFAULT_TARGET {
+            sorted.push(target.to_owned());
+        }
         let mut digits = Digest::of_canonical(sorted.join("\n").as_bytes()).hex();
         digits.truncate(ID_DIGITS);
         (Self(digits), first)
@@ -232,6 +235,8 @@ mod tests {
         assert_ne!(name(&hold), name(&Hold::new("b", ids(["a", "b"]), HoldReason::ScopeChanged)));
         assert_ne!(name(&hold), name(&Hold::new("a", ids(["a"]), HoldReason::ScopeChanged)));
         assert_eq!(name(&hold).to_string().parse(), Ok(name(&hold)));
+        let of_default = Hold::new(DEFAULT_TARGET, ids(["a", "b"]), HoldReason::ScopeChanged);
+        assert_eq!(name(&of_default).to_string(), "7e18f737311b", "the name never changes");
         for text in ["", "abc", "ABCDEF012345", "abcdef01234g", "abcdef0123456"] {
             assert!(text.parse::<HoldId>().is_err(), "{text}");
         }

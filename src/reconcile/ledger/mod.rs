@@ -340,6 +340,12 @@ impl Ledger {
         self.entries.change_existing(uid, |entry| (entry.known, entry.touched) = (known, true)).is_some()
     }
 
+    /// Whether a put had no clear answer, so that it may have been applied or may still arrive.
+    pub fn may_be_put(&self, uid: &Uid) -> bool {
+        let attempts = self.pending.get(uid).map(Pending::attempts);
+        attempts.is_some_and(|tried| tried.mixed || matches!(tried.tried, Some(Known::Registered(_))))
+    }
+
     /// The whole request failed. A record that may be at fault goes into smaller batches, and waits once it was alone.
     pub fn fail(&mut self, uid: &Uid, applied: Applied, blame: Blame, now: Moment, random: u64) {
         let Some(in_flight) = self.take_in_flight(uid) else { return };

@@ -82,7 +82,8 @@ use self::{
     transport::TargetTransport,
 };
 use super::{
-    Capabilities, Encoded, Excluded, Features, Kinship, Projection, RecordChange, RecordName, Registry, RenderFailure,
+    Capabilities, Encoded, Excluded, Features, Kinship, Projection, RecordChange, RecordId, RecordName, Registry,
+    RenderFailure,
     credentials::Error,
     inventory::{Bucket, BucketDigests, InventoryPage},
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
@@ -303,14 +304,19 @@ impl Registry for TargetClient {
         self.memory.keep_soon(key);
     }
 
-    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<String> {
+    fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<RecordId> {
         if self.keys_are_uids() {
             return None;
         }
-        let id_of = |kind: &KindClient| kind.records.lock().table.get(key).and_then(|row| row.id().map(str::to_owned));
-        self.kinds.iter().find_map(id_of).or_else(|| {
+        let named = |kind: &Kind, id| RecordId { kind: kind.name().map(str::to_owned), id };
+        let known = |kind: &KindClient| {
+            let id = kind.records.lock().table.get(key)?.id().map(str::to_owned);
+            Some(named(kind.kind, id))
+        };
+        self.kinds.iter().find_map(known).or_else(|| {
             let records = self.target.records(&pod?.content.as_ref()?.record, &self.term(), &|_, _| None);
-            records.ok()??.into_iter().find(|record| record.key == *key).map(|record| record.id)
+            let record = records.ok()??.into_iter().find(|record| record.key == *key)?;
+            Some(named(self.target.kinds.get(record.kind)?, Some(record.id)))
         })
     }
 

@@ -65,12 +65,7 @@ fn read(path: &std::path::Path, content: Content, setting: &'static str) -> Resu
     match content {
         Content::Token => credentials::token(path, setting),
         Content::Password => credentials::password(path, setting),
-        Content::WebhookSecret => {
-            let secret = credentials::token(path, setting)?;
-            let refused = |what| Error::WebhookSecret { path: path.to_owned(), what, setting };
-            sign::check_webhook_secret(&secret).map_err(refused)?;
-            Ok(secret)
-        }
+        Content::WebhookSecret => credentials::webhook_secret(path, setting, sign::check_webhook_secret),
     }
 }
 

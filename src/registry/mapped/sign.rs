@@ -177,6 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn unusable_secret_file_is_called_by_its_name() {
+        let error = |text: &str, content| {
+            SecretFile::new(&file(text).to_string_lossy(), content, "sign.SETTING").unwrap_err().to_string()
+        };
+        for (text, what) in [("\n", "is empty"), ("whsec_", "has nothing after whsec_"), ("a b", "has white space")] {
+            let error = error(text, Content::WebhookSecret);
+            assert!(error.starts_with("the secret file /") && error.contains(what), "{error}");
+            assert!(error.ends_with("Give such a file with sign.SETTING"), "{error}");
+        }
+        let error = error("\n", Content::Password);
+        assert!(error.starts_with("the registry's secret file /") && error.ends_with("it is empty"), "{error}");
+        let missing = SecretFile::new("/missing", Content::Password, "sign.SETTING").unwrap_err().to_string();
+        assert!(missing.starts_with("cannot read the registry's secret file /missing: "), "{missing}");
+    }
+
+    #[test]
     fn two_secrets_make_two_signatures() {
         let [first, second] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "c2Vjb25kLXNlY3JldA"];
         let sign = |secrets: &[SecretFile]| {

@@ -27,7 +27,7 @@ use super::chromium::{document, is_missing};
 use crate::support::http_client;
 
 fn record(pod: String) -> ShownRecord {
-    ShownRecord { id: format!("id of {pod}"), uid: None, pod: Some(pod) }
+    ShownRecord { id: format!("id of {pod}"), kind: None, uid: None, pod: Some(pod) }
 }
 
 /// The targets are equal to the cluster, but for every third, which has everything that can be wrong.

@@ -4,6 +4,7 @@
 mod alerts;
 pub(crate) mod cases;
 mod coherent;
+mod earlier;
 mod equality;
 mod matrix;
 mod refusals;

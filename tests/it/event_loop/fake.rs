@@ -15,8 +15,8 @@ use pod_registrar::{
         takeover::SessionHolder,
     },
     registry::{
-        Capabilities, Encoded, EncodedBody, Features, Kinship, Projection, RecordChange, RecordName, Registry,
-        RenderFailure,
+        Capabilities, Encoded, EncodedBody, Features, Kinship, Projection, RecordChange, RecordId, RecordName,
+        Registry, RenderFailure,
         inventory::{Bucket, BucketDigests, InventoryPage},
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
     },
@@ -397,8 +397,8 @@ impl Registry for Fake {
         mapping::removed(self, key);
     }
 
-    fn record_id(&self, key: &Uid, _: Option<&Pod>) -> Option<String> {
-        (!self.keys_are_uids()).then(|| format!("id of {key}"))
+    fn record_id(&self, key: &Uid, _: Option<&Pod>) -> Option<RecordId> {
+        (!self.keys_are_uids()).then(|| RecordId { kind: None, id: Some(format!("id of {key}")) })
     }
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {

@@ -359,6 +359,25 @@ async fn moved_child_is_not_removed_with_its_parent() {
     assert!(world.is_in_sync());
 }
 
+/// Puts below the new parent had no answer, and one of them may have moved the child before its old parent was removed.
+#[tokio::test(start_paused = true)]
+async fn unanswered_move_outlives_the_old_parent() {
+    let mut world = world("old/1,if^old/1").await;
+    world.pass(SECOND).await;
+    sent(&world.registry);
+    let unanswered = Verdict::Uncertain { cause: "no answer".into() };
+    world.registry.state().failing_ids.insert("if".into(), unanswered);
+    world.apply(pod_at("p", "new/1,if^new/2", 0)).await;
+    world.pass(60 * SECOND).await;
+    assert!(sent(&world.registry).contains(&"-old".to_owned()));
+    assert_eq!(world.registry.state().mapping.as_ref().unwrap().removed, Vec::<String>::new());
+    world.registry.state().failing_ids.clear();
+    world.apply(pod_at("p", "new/1", 0)).await;
+    world.pass(120 * SECOND).await;
+    assert_eq!(sent(&world.registry), ["-if"], "it may be below the new parent");
+    assert!(world.is_in_sync());
+}
+
 /// The next leader has seen the deletion, and several lists since.
 #[tokio::test(start_paused = true)]
 async fn takeover_deletes_children_first() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -10,22 +11,26 @@ use serde_json::Value;
 
 use super::world::Kube;
 
-/// Pods that are created, changed and deleted at random, and the UIDs of the deleted ones.
-pub(super) struct Churn<'a> {
+/// The pause between two changes beside other work.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Pods of the namespace `default` that are created, changed and deleted at random, and the UIDs of the deleted ones.
+pub(crate) struct Churn<'a> {
     kube: &'a Kube,
-    pub(super) random: fastrand::Rng,
+    pub(crate) random: fastrand::Rng,
     created: usize,
-    pub(super) gone: HashSet<String>,
+    pub(crate) gone: HashSet<String>,
 }
 
 impl<'a> Churn<'a> {
-    pub(super) fn new(kube: &'a Kube, seed: u64) -> Self {
+    pub(crate) fn new(kube: &'a Kube, seed: u64) -> Self {
         Self { kube, random: fastrand::Rng::with_seed(seed), created: 0, gone: HashSet::new() }
     }
 
     /// Makes one random change.
-    pub(super) fn step(&mut self) {
-        let pods: Vec<(String, String)> = self.kube.api.uids().into_iter().collect();
+    pub(crate) fn step(&mut self) {
+        let pods = self.kube.api.uids().into_iter().filter(|(key, _)| key.starts_with("default/"));
+        let pods: Vec<(String, String)> = pods.collect();
         let drawn = self.random.usize(..pods.len());
         let (key, uid) = &pods[drawn];
         let (namespace, name) = key.split_once('/').unwrap();
@@ -49,8 +54,20 @@ impl<'a> Churn<'a> {
         }
     }
 
+    /// Makes random changes until the work is done.
+    pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            self.step();
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
     /// Makes random changes for a while.
-    pub(super) async fn go_on(&mut self, time: Duration) {
+    pub(crate) async fn go_on(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.step();
@@ -60,13 +77,13 @@ impl<'a> Churn<'a> {
 }
 
 /// Checks that each pod was put before it was deleted, and never again, and that only deleted pods were deregistered.
-pub(super) fn assert_in_order(changes: &[Value], gone: &HashSet<String>) {
+pub(crate) fn assert_in_order(changes: &[Value], gone: &HashSet<String>) {
     assert_in_order_but_for(changes, gone, |_, _| false);
 }
 
 /// Like [`assert_in_order`], but a new leader may put a record once more that the leader before it deleted: its view
 /// may lag if it was paused. The caller checks that this is repaired.
-pub(super) fn assert_in_order_of_leaders(changes: &[Value], gone: &HashSet<String>) {
+pub(crate) fn assert_in_order_of_leaders(changes: &[Value], gone: &HashSet<String>) {
     assert_in_order_but_for(changes, gone, |before, after| after["epoch"].as_u64() > before["epoch"].as_u64());
 }
 

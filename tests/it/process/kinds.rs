@@ -171,9 +171,32 @@ async fn purge_deletes_ports_before_machines() {
     let (code, purged) = run_json(&["purge", "--yes", "--targets", file, "--kubeconfig", kubeconfig]).await;
     assert_eq!((code, &purged["deleted"], &purged["left"]), (0, &json!(60), &json!([])), "{purged:#}");
     assert!(registry.machines().is_empty() && registry.records().is_empty());
+    let shown = purged["records"].as_array().unwrap().iter().map(|record| record.as_str().unwrap());
+    let machines = shown.clone().filter(|record| record.starts_with("machine ")).count();
+    assert_eq!((machines, shown.filter(|record| record.starts_with("port ")).count()), (20, 40), "{purged:#}");
     let deletions = deletions(&registry);
     let (ports, machines) = deletions.split_at(40);
     assert!(ports.iter().all(|line| line.contains("systems")) && machines.len() == 20, "{deletions:?}");
+}
+
+#[tokio::test]
+async fn rejected_record_is_shown_with_its_kind() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..1);
+    registry.refuses("no such site");
+    let file = targets_file(&kube, &registry);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &file, &[]);
+    let line = controller.log_line("the registry rejected a record").await;
+    let id = format!("id=\"{}.eth", kube.uid(&name(0)));
+    assert!(line.contains("kind=\"port\"") && line.contains(&id), "{line}");
+    eventually("both ports are parked", SOON, async || {
+        let parked = statuses(&mut controller).await["machines"]["parked"].clone();
+        let kinds: Vec<Value> = parked.as_array().unwrap().iter().map(|record| record["kind"].clone()).collect();
+        if kinds == ["port", "port"] { Ok(()) } else { Err(format!("{parked:#}")) }
+    })
+    .await;
+    controller.terminate();
+    controller.code().await;
 }
 
 #[tokio::test]

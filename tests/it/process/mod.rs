@@ -5,7 +5,7 @@ mod adopt;
 mod availability;
 mod changes_examples;
 mod check;
-mod churn;
+pub(crate) mod churn;
 mod conformance;
 mod crash;
 mod credentials;

@@ -27,6 +27,11 @@ impl Child {
         Self::start_unread(arguments, "info").read()
     }
 
+    /// Starts another version of the program in the same way.
+    pub(crate) fn start_version<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Self {
+        Self::program(program, arguments, "info").read()
+    }
+
     /// Starts another program in the environment of the test. Its standard input ends with the test, also if that is
     /// killed.
     pub(crate) fn start_other<S: AsRef<OsStr>>(program: &Path, arguments: &[S], environment: &[(&str, &str)]) -> Self {
@@ -37,7 +42,11 @@ impl Child {
 
     /// Starts the program with pipes that are not read, as if a log collector hangs.
     pub(crate) fn start_unread<S: AsRef<OsStr>>(arguments: &[S], level: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+        Self::program(Path::new(env!("CARGO_BIN_EXE_pod-registrar")), arguments, level)
+    }
+
+    fn program<S: AsRef<OsStr>>(program: &Path, arguments: &[S], level: &str) -> Self {
+        let mut command = Command::new(program);
         Self::spawn(command.args(arguments).env_clear().env("RUST_LOG", level).stdin(Stdio::null()))
     }
 

@@ -19,6 +19,7 @@ mod registry;
 mod rest;
 mod series;
 mod tls;
+mod version;
 mod watcher;
 
 pub(crate) use broken_registry::{BrokenRegistry, Defect, ProxiedAnswer, ProxiedRequest};
@@ -32,4 +33,5 @@ pub(crate) use registry::{Reader, RegistryProcess, RegistryTask, http_client};
 pub(crate) use rest::RestRegistry;
 pub(crate) use series::series;
 pub(crate) use tls::{ForwardProxy, TlsFront};
+pub(crate) use version::Version;
 pub(crate) use watcher::Watcher;

@@ -163,6 +163,16 @@ impl Reader {
         Ok(self.records(cluster, owner).await?.into_keys().collect())
     }
 
+    /// One record.
+    pub(crate) async fn record(&self, cluster: &str, owner: &str, id: &str) -> Result<Value, String> {
+        self.get(&format!("/clusters/{cluster}/pods/{id}?owner={owner}")).await
+    }
+
+    /// Whether the registry answers.
+    pub(crate) async fn answers(&self) -> Result<(), String> {
+        self.get("/capabilities").await.map(drop)
+    }
+
     /// All changes of a cluster's records.
     pub(crate) async fn changes(&self, cluster: &str) -> Result<Vec<Value>, String> {
         Ok(self.changes_since(cluster, 0).await?.0)

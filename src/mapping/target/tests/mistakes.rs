@@ -51,6 +51,14 @@ fn members_without_effect_are_explained() {
     }
 }
 
+/// The errors about records that two targets or kinds take for theirs.
+fn shared(text: &str) -> String {
+    let loaded = load::load("targets.yaml", text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let compiled = |target: &load::LoadedTarget| Target::compile(&target.spec, &owner()).unwrap();
+    let targets: Vec<_> = loaded.targets.iter().map(|target| (target, compiled(target))).collect();
+    shared_lists::check(&targets).iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn targets_that_share_records_are_refused() {
     let check = |changes: [&str; 2]| {
@@ -63,10 +71,7 @@ fn targets_that_share_records_are_refused() {
                 if from.is_empty() { members.into() } else { members.replace(from, to) }
             );
         }
-        let loaded = load::load("targets.yaml", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let compiled = |target: &load::LoadedTarget| Target::compile(&target.spec, &owner()).unwrap();
-        let targets: Vec<_> = loaded.targets.iter().map(|target| (target, compiled(target))).collect();
-        shared_lists::check(&targets).iter().map(ToString::to_string).collect::<String>()
+        shared(&text)
     };
     let of_pods = "url: -> select: {when: \"{{ pod.namespace == 'a' }}\"}\n    url:";
     let error = check(["", of_pods]);
@@ -89,4 +94,53 @@ fn targets_that_share_records_are_refused() {
     ] {
         assert_eq!(check(["", other]), "", "{other}");
     }
+}
+
+const KINDS: &str = r#"targets:
+  - name: t
+    url: http://a
+    kinds:
+      machine:
+        body: {name: "{{ pod.name }}", owner: "{{ mark }}"}
+        put: {path: "x/{{ id }}"}
+        delete: {path: "x/{{ id }}"}
+        list: {path: x, items: /r}
+        item: {id: /id, mark: /owner, body: ""}
+      address:
+        each: "{{ placement.podIPs }}"
+        id: "{{ pod.uid }}-{{ each }}"
+        body: {address: "{{ each }}", owner: "{{ mark }}"}
+        put: {path: "y/{{ id }}"}
+        delete: {path: "y/{{ id }}"}
+        list: {path: y, items: /r}
+        item: {id: /id, mark: /owner, body: ""}
+"#;
+
+#[test]
+fn kinds_that_share_records_are_refused() {
+    assert_eq!(shared(KINDS), "");
+    let one_list = KINDS.replace("list: {path: y", "list: {path: x");
+    let error = shared(&one_list);
+    assert!(
+        error.starts_with("targets.yaml:11:7: the kinds `machine` and `address` take the same records for theirs"),
+        "{error}"
+    );
+    let marker = "\n  |       address:\n  |       ^";
+    assert!(
+        error.contains("; give each a `list` that shows only its own records, or ") && error.ends_with(marker),
+        "{error}"
+    );
+    let last = one_list.rfind("mark: /owner").unwrap();
+    let (before, of_address) = one_list.split_at(last);
+    // Two marks, or parts of one record: each says which records have it, or all have both.
+    for own in ["mark: /address_owner", "gone: /no_address, mark: /owner"] {
+        assert_eq!(shared(&format!("{before}{}", of_address.replace("mark: /owner", own))), "", "{own}");
+    }
+    let parts = one_list.replace("        each: \"{{ placement.podIPs }}\"\n", "").replace("-{{ each }}\"", "\"");
+    let parts = parts
+        .replace("{address: \"{{ each }}\"", "{address: a")
+        .replace("      machine:\n", "      machine:\n        id: \"{{ pod.uid }}\"\n");
+    assert_eq!(shared(&parts), "");
+    let exclusive = one_list.replace("    kinds:", "    exclusive: true\n    kinds:").replace(", mark: /owner", "");
+    assert!(!shared(&exclusive).is_empty());
 }

@@ -12,7 +12,10 @@ mod schema;
 pub(crate) mod session;
 mod worker;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -33,10 +36,11 @@ pub enum OpenError {
     #[error("cannot open the database: {0}; check --database, its folder's permissions and free space")]
     Sqlite(#[from] rusqlite::Error),
     #[error(
-        "the database has schema version {found}, this release knows {known}: \
-         use the release that wrote it, or another --database"
+        "the database {} has schema version {found}, and this release knows {known}; use the release that wrote it, \
+         restore a copy from before the upgrade, or choose another --database",
+        path.display()
     )]
-    NewerSchema { found: i64, known: usize },
+    NewerSchema { path: PathBuf, found: i64, known: usize },
     #[error("the database was not written by this program; choose another --database")]
     NotOurs,
     #[error(

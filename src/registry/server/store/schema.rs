@@ -60,7 +60,8 @@ fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let step = usize::try_from(found).unwrap_or(usize::MAX);
         if step > MIGRATIONS.len() {
-            return Err(OpenError::NewerSchema { found, known: MIGRATIONS.len() });
+            let path = tx.path().unwrap_or_default().into();
+            return Err(OpenError::NewerSchema { path, found, known: MIGRATIONS.len() });
         }
         let Some(sql) = MIGRATIONS.get(step) else { return Ok(()) };
         tx.execute_batch(sql)?;
