@@ -187,7 +187,9 @@ impl Purge {
         let metrics = self.metrics.target(self.target.name);
         let health = self.health.add_loop();
         let activity = watch::Sender::default();
-        let outputs = Outputs { checks: check, relist, controller_status, activity, metrics: metrics.clone(), health };
+        let (traces, metrics_of_loop) = (None, metrics.clone());
+        let outputs =
+            Outputs { checks: check, relist, controller_status, activity, traces, metrics: metrics_of_loop, health };
         let inputs = Inputs { pod_events, check_results, leadership, approvals, questions };
         let view = View::new([StoreWriter::default().store()]);
         let event_loop = EventLoop::new(registry, view, self.options(), self.clock, outputs);

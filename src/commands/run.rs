@@ -280,7 +280,9 @@ impl Controller {
             let (health, relist) = (health.add_loop(), relist.clone());
             let (controller_status, activity) = (target.status.clone(), target.activity.clone());
             let (metrics, health_of_loop) = (target.metrics.clone(), health.clone());
-            let outputs = Outputs { checks, relist, controller_status, activity, metrics, health: health_of_loop };
+            let traces = None;
+            let outputs =
+                Outputs { checks, relist, controller_status, activity, traces, metrics, health: health_of_loop };
             let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
             match registry {
                 TargetConnection::V1(registry) => {

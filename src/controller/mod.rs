@@ -51,4 +51,5 @@ mod report;
 mod requests;
 mod resync;
 mod session;
+mod traces;
 mod unknown_pods;

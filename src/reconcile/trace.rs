@@ -92,7 +92,7 @@ pub struct ChangeTrace {
     pub kind: OperationKind,
     pub seen_at: Moment,
     pub acknowledged_at: Moment,
-    /// The number of all requests, also of those that are not kept.
+    /// The number of all requests, also of the ones that are not kept.
     pub requests: u32,
     /// The last requests, the acknowledged one at the end.
     pub attempts: Vec<TracedAttempt>,

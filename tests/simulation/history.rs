@@ -256,14 +256,10 @@ impl Stage {
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals, questions };
         let health = Health::new(usize::from(setup.watches));
         let metrics = Metrics::new(health.clone());
-        let outputs = Outputs {
-            checks,
-            relist: relist_out,
-            controller_status,
-            activity: watch::Sender::default(),
-            metrics: metrics.target(TARGET),
-            health: health.add_loop(),
-        };
+        let (relist, activity, traces) = (relist_out, watch::Sender::default(), None);
+        let (of_target, of_loop) = (metrics.target(TARGET), health.add_loop());
+        let outputs =
+            Outputs { checks, relist, controller_status, activity, traces, metrics: of_target, health: of_loop };
         let (shared, view) = (self.shared.clone(), View::new(stores));
         let task = if let Some(rest) = setup.rest {
             spawn(EventLoop::new(Writer::new(shared, number, rest), view, options, clock, outputs), inputs, stopped)

@@ -132,6 +132,7 @@ async fn register_for(client: TargetClient, pods: &[Pod], page: usize, more: Dur
         relist: watch::channel(0).0,
         controller_status,
         activity: watch::Sender::default(),
+        traces: None,
         metrics: Metrics::new(health.clone()).target("default"),
         health: health.add_loop(),
     };

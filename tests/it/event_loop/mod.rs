@@ -27,6 +27,7 @@ mod outage;
 mod projected;
 mod session;
 mod start;
+mod traces;
 mod turns;
 mod uncertain;
 mod world;

@@ -8,7 +8,7 @@ use pod_registrar::{
         error::Error,
         event_loop::EventLoop,
         explain::{PodExplanation, PodQuestion},
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, TraceOutput, VISITS_PER_TURN},
     },
     model::{
         self,
@@ -142,6 +142,17 @@ impl EventLoopHarness {
         pods: impl IntoIterator<Item = Pod>,
         options: ControllerOptions,
     ) -> Self {
+        Self::start_traced(None, leadership, registry, pods, options)
+    }
+
+    /// The same with traces of changes.
+    pub(super) fn start_traced(
+        traces: Option<TraceOutput>,
+        leadership: Leadership,
+        registry: Fake,
+        pods: impl IntoIterator<Item = Pod>,
+        options: ControllerOptions,
+    ) -> Self {
         let clock = Clock::start();
         let writer = StoreWriter::default();
         let view = View::new([writer.store()]);
@@ -161,6 +172,7 @@ impl EventLoopHarness {
             relist: relist_out,
             controller_status,
             activity: shown,
+            traces,
             metrics: metrics.target("default"),
             health: health.add_loop(),
         };
