@@ -1,10 +1,12 @@
-//! Reads small files: certificates, keys, tokens and kubeconfigs.
+//! Reads small files: certificates, keys, tokens, headers and kubeconfigs.
 
 use std::{
     fs::File,
     io::{self, ErrorKind, Read as _},
     path::Path,
 };
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The size limit of a file, in bytes. A bundle of all public certificate authorities has about 250 kB.
 const LARGEST: u64 = 4 << 20;
@@ -33,6 +35,22 @@ pub fn token(contents: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
+/// The headers in a file, one per line, as `Name: value`. Empty lines, and lines that begin with `#`, are skipped. The
+/// values are marked as secrets, so that they are never shown. The error is what is wrong.
+pub fn headers(contents: &[u8]) -> Result<HeaderMap, &'static str> {
+    let text = std::str::from_utf8(contents).map_err(|_| "is not UTF-8")?;
+    let mut headers = HeaderMap::new();
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, value) = line.split_once(':').ok_or("has a line without a colon")?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "has an invalid name of a header")?;
+        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| "has an invalid value of a header")?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    if headers.is_empty() { Err("has no header") } else { Ok(headers) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +68,26 @@ mod tests {
     fn token_is_trimmed() {
         for contents in ["s3cret", "s3cret\n", "s3cret\r\n", " s3cret\t", "\u{feff}s3cret\r\n", "\n\n s3cret \n\n"] {
             assert_eq!(token(contents.as_bytes()), Ok("s3cret"), "{contents:?}");
+        }
+    }
+
+    #[test]
+    fn headers_are_lines_of_names_and_values() {
+        let found =
+            headers(b"\xef\xbb\xbf# of the vendor\nAuthorization: Bearer s3cret:x\r\n\n x-scope : a \n").unwrap();
+        assert_eq!(
+            (&found["authorization"], &found["x-scope"]),
+            (&"Bearer s3cret:x".parse().unwrap(), &"a".parse().unwrap())
+        );
+        assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+        for (contents, what) in [
+            (&b""[..], "no header"),
+            (b"Authorization", "colon"),
+            (b"a b: c", "name"),
+            (b"a: \x01", "value"),
+            (b"\xff: a", "UTF-8"),
+        ] {
+            assert!(headers(contents).unwrap_err().contains(what), "{contents:?}");
         }
     }
 

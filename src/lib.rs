@@ -33,6 +33,7 @@
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], a file or folder with the name of the command |
 //! | a rule of protocol v1 that `conformance` checks | [`conformance`], by the part of the protocol |
+//! | which changes are traced, and what a trace has | [`reconcile::trace`]; [`otlp`] sends it |
 //! | another kind of registry | the [`registry::Registry`] trait |
 //! | how several registries share one process | `commands::run`: one event loop per target |
 //! | what a targets file may say | [`mapping::spec`], one type per member |
@@ -64,6 +65,7 @@
 //! | [`registry`] | the trait, the clients of protocol v1 and of mapped targets, and the reference registry (`server`) | `connect`, `files`, `listen`, `mapping`, `model`, `reconcile` |
 //! | [`conformance`] | the rules of protocol v1, the requests that show whether a registry follows them, and the report | `connect`, `files`, `model` |
 //! | [`controller`] | the event loop and its parts | `clock`, `model`, `reconcile`, `registry`, `store`, `telemetry` |
+//! | [`otlp`] | traces and log lines for a collector: the format, and the task that sends them | `clock`, `connect`, `files`, `model`, `reconcile`, `telemetry` |
 //! | [`admin`] | health, metrics and status over HTTP, and the words of the status | `listen`, `telemetry` |
 //! | [`demo`] | a small API server, a living cluster in it, and an ordinary inventory | `listen`, `model` |
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
@@ -88,6 +90,7 @@ pub mod kubernetes;
 pub mod listen;
 pub mod mapping;
 pub mod model;
+pub mod otlp;
 pub mod reconcile;
 pub mod registry;
 pub mod store;

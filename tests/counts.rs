@@ -17,9 +17,14 @@ use pod_registrar::{
         pod::to_record::{self, AllowList, Rule},
         uid::Uid,
     },
-    reconcile::ledger::Ledger,
+    reconcile::{
+        ledger::Ledger,
+        outcome::OperationKind,
+        trace::{AttemptOutcome, Sampling, TracedAttempt, Tracer},
+    },
     registry::protocol::BatchResults,
     store::{self, View},
+    telemetry::{health::Health, metrics::Metrics},
 };
 
 #[path = "../benches/envelope/pods/mod.rs"]
@@ -136,4 +141,20 @@ fn rendering_a_record_takes_few_allocations() {
         println!("{counted} allocations per rendered record");
         assert!(counted <= at_most, "{counted} allocations per rendered record");
     }
+}
+
+#[test]
+fn change_without_trace_takes_no_allocation() {
+    // Without tracing, only the histogram sees a change. With it, one that is not sampled is hashed, and leaves nothing.
+    let metrics = Metrics::new(Health::new(0)).target("default");
+    let mut tracer = Tracer::new("default", Sampling::new(1e-12, 1));
+    let (key, since) = (Uid::from("5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33"), Moment::from_secs(1));
+    let (outcome, answered_at) = (AttemptOutcome::Done, Moment::from_millis(1_020));
+    let last = TracedAttempt { sent_at: since, answered_at, outcome, status: Some(200), changes: 1 };
+    let counted = measure(|| {
+        assert_eq!(tracer.traceparent(&key, since), None);
+        assert_eq!(tracer.acknowledged(&key, OperationKind::Put, since, last), None);
+        metrics.acknowledged_after(answered_at.since(since), None);
+    });
+    assert_eq!(counted.count_total, 0);
 }

@@ -23,6 +23,18 @@ pub(super) fn token(text: &str) -> Result<PathBuf, ValueProblem> {
     Ok(path)
 }
 
+/// A file that holds headers of requests.
+pub(super) fn headers(text: &str) -> Result<PathBuf, ValueProblem> {
+    let (path, contents) = read(text)?;
+    match files::headers(&contents) {
+        Ok(_) => Ok(path),
+        Err(what) => {
+            let what = format!("{} {what}", path.display());
+            Err(ValueProblem::new(what, "write one header per line, as in Authorization: Bearer TOKEN"))
+        }
+    }
+}
+
 /// A file that holds at least one certificate.
 pub(super) fn certificates(text: &str) -> Result<PathBuf, ValueProblem> {
     pem(text, "-----BEGIN CERTIFICATE-----", "certificate")

@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use super::{
     conformance::ConformanceSettings,
+    export::ExportSettings,
     files,
     inspect::{CheckSettings, ExplainSettings, PlanSettings, RegistriesSettings, StatusSettings},
     orders::{AdoptSettings, PurgeSettings},
@@ -115,6 +116,8 @@ pub struct RunSettings {
     #[arg(long = "record", value_name = "FILE", value_parser = Checked(files::creatable))]
     #[arg(help_heading = ENDPOINTS)]
     pub exchanges: Option<PathBuf>,
+    #[command(flatten)]
+    pub export: ExportSettings,
     #[command(flatten)]
     pub log: LogSettings,
 }
@@ -355,6 +358,11 @@ impl Command {
             Self::Adopt(settings) => &settings.log,
         };
         log.log_format
+    }
+
+    /// Whether the lines of the log are also sent to a collector.
+    pub fn exports_logs(&self) -> bool {
+        matches!(self, Self::Run(settings) if settings.export.sends_logs())
     }
 
     /// Checks combinations of flags, and fills in defaults that depend on another flag.

@@ -5,6 +5,7 @@
 //! wrong with its value, and how to fix it. Nothing here ends the process.
 
 pub mod conformance;
+pub mod export;
 mod files;
 pub mod flags;
 pub mod inspect;

@@ -87,6 +87,13 @@ fn values_out_of_bounds_are_rejected() {
         ("--relist-interval", "soon", "is not a duration"),
         ("--relist-interval", "8785h", "at most a year"),
         ("--relist-interval", "1m ago", "out of bounds"),
+        ("--otlp-endpoint", "collector:4318", "http or https"),
+        ("--otlp-endpoint", "http://collector:4318/v1/traces", "remove that"),
+        ("--otlp-endpoint", "http://me:pw@collector:4318", "--otlp-headers-file"),
+        ("--otlp-timeout", "0s", "1ms to 5m"),
+        ("--trace-ratio", "1.1", "from 0 to 1"),
+        ("--trace-ratio", "-0.1", "from 0 to 1"),
+        ("--export-logs", "yes", "true or false"),
         ("--log-format", "xml", "text or json"),
     ] {
         rejected(run(&[flag, value]), &[&format!("{flag}: "), part]);

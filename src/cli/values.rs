@@ -122,6 +122,28 @@ pub(super) fn registry_url(text: &str) -> Result<Url, ValueProblem> {
     Ok(url)
 }
 
+/// The address of a collector. Errors do not repeat it, because it may hold a password.
+pub(super) fn collector_url(text: &str) -> Result<Url, ValueProblem> {
+    let fix = "use an address such as http://collector:4318, without the path /v1/traces";
+    let url: Url = text.parse().map_err(|error| ValueProblem::new(format!("it is not an address: {error}"), fix))?;
+    match () {
+        () if !matches!(url.scheme(), "http" | "https") => {
+            Err(ValueProblem::new("its scheme is not http or https", fix))
+        }
+        () if !url.username().is_empty() || url.password().is_some() => Err(ValueProblem::new(
+            "it holds a user name or a password",
+            "remove it, and give a header in a file, with --otlp-headers-file",
+        )),
+        () if url.query().is_some() || url.fragment().is_some() => {
+            Err(ValueProblem::new("it holds a query or a fragment", fix))
+        }
+        () if url.path().contains("/v1/") => {
+            Err(ValueProblem::new("its path ends in /v1/…", "remove that: the controller adds it"))
+        }
+        () => Ok(url),
+    }
+}
+
 fn text_if(fits: bool, text: &str, what: impl fmt::Display, fix: &'static str) -> Result<String, ValueProblem> {
     if fits { Ok(text.to_owned()) } else { Err(ValueProblem::new(what.to_string(), fix)) }
 }

@@ -62,8 +62,13 @@ use crate::{
     cli::{self, flags::Command},
     controller, kubernetes,
     mapping::place,
+    otlp,
     registry::server as registry_server,
-    telemetry::{logging, panics, stderr::Stderr},
+    telemetry::{
+        log_export::{self, LogLines},
+        logging, panics,
+        stderr::Stderr,
+    },
 };
 
 /// Exit code of a command that did what it should.
@@ -97,6 +102,9 @@ pub enum Error {
     /// The token file or the CA file for the registry cannot be used.
     #[error(transparent)]
     Registry(#[from] crate::registry::credentials::Error),
+    /// The files for the collector cannot be used.
+    #[error(transparent)]
+    Export(#[from] otlp::connection::Error),
     /// A file that a target of the targets file names cannot be used.
     #[error("target {name}: {source}")]
     Target { name: String, source: crate::registry::credentials::Error },
@@ -178,7 +186,7 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Logging(_) | Self::Cluster(_) | Self::Registry(_) | Self::Informer(_) => REFUSED,
-            Self::Conformance(_) => REFUSED,
+            Self::Conformance(_) | Self::Export(_) => REFUSED,
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
             Self::WhichTarget(_) | Self::Unfit { .. } => REFUSED,
@@ -221,12 +229,13 @@ pub fn main() -> ExitCode {
 }
 
 fn start(command: Command, environment: kubernetes::kubeconfig::Environment, stderr: &Stderr) -> Result<u8, Error> {
-    logging::init(command.log_format(), stderr.clone())?;
+    let (export, lines) = command.exports_logs().then(|| log_export::queue(otlp::exporter::QUEUE)).unzip();
+    logging::init(command.log_format(), stderr.clone(), export)?;
     // This can only fail if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.map_err(Error::Start)?;
-    let code = runtime.block_on(run(command, environment));
+    let code = runtime.block_on(run(command, environment, lines));
     runtime.shutdown_timeout(LEAVE_AFTER);
     code
 }
@@ -238,12 +247,16 @@ fn workers() -> usize {
 }
 
 /// Runs a command until it ends, or until the second signal.
-async fn run(command: Command, environment: kubernetes::kubeconfig::Environment) -> Result<u8, Error> {
+async fn run(
+    command: Command,
+    environment: kubernetes::kubeconfig::Environment,
+    lines: Option<LogLines>,
+) -> Result<u8, Error> {
     let mut signals = signals::Signals::new().map_err(Error::Start)?;
     let stop = CancellationToken::new();
     let name = name_of(&command);
     // In a task of its own, so that a busy command does not delay signals.
-    let work = AbortOnDropHandle::new(tokio::spawn(execute(command, environment, stop.clone())));
+    let work = AbortOnDropHandle::new(tokio::spawn(execute(command, environment, lines, stop.clone())));
     supervise(name, work, stop, async || signals.next().await).await
 }
 
@@ -308,10 +321,11 @@ fn result_of(result: Result<Result<u8, Error>, JoinError>) -> Result<u8, Error> 
 async fn execute(
     command: Command,
     environment: kubernetes::kubeconfig::Environment,
+    lines: Option<LogLines>,
     stop: CancellationToken,
 ) -> Result<u8, Error> {
     match command {
-        Command::Run(settings) => run::run(*settings, environment, stop).await,
+        Command::Run(settings) => run::run(*settings, environment, lines, stop).await,
         Command::Watch(settings) => watch::run(settings, environment, stop).await,
         Command::Registry(settings) => registry::run(settings, stop).await,
         Command::Demo(settings) => demo::run(settings, environment, stop).await,

@@ -187,14 +187,15 @@ impl Purge {
         let metrics = self.metrics.target(self.target.name);
         let health = self.health.add_loop();
         let activity = watch::Sender::default();
-        let metrics_of_loop = metrics.clone();
+        let (receipts, traces, of_target) = (None, None, metrics.clone());
         let outputs = Outputs {
             checks: check,
             relist,
             controller_status,
             activity,
-            receipts: None,
-            metrics: metrics_of_loop,
+            receipts,
+            traces,
+            metrics: of_target,
             health,
         };
         let inputs = Inputs { pod_events, check_results, leadership, approvals, questions };

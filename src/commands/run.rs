@@ -1,6 +1,7 @@
 //! `pod-registrar run`: the controller. It puts together the informers, the event loop of each target, the Lease and the
 //! admin pages.
 
+mod export;
 mod fan_out;
 mod pod_page;
 mod receipts;
@@ -54,8 +55,9 @@ use crate::{
         retry,
         status::ControllerStatus,
     },
-    telemetry::{health::Health, metrics::Metrics},
+    telemetry::{health::Health, log_export::LogLines, metrics::Metrics},
 };
+use export::{Export, Exporting};
 use pod_page::PodPages;
 use receipts::{ReceiptSurroundings, Receipts};
 use recording::Recording;
@@ -74,11 +76,18 @@ const TURN: Duration = Duration::from_secs(1);
 /// Checks of absent pods that wait for their turn.
 const CHECKS_WAITING: usize = 4;
 
-pub(super) async fn run(settings: RunSettings, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
+/// `lines` are those of the log, if they are sent to a collector.
+pub(super) async fn run(
+    settings: RunSettings,
+    environment: Environment,
+    lines: Option<LogLines>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let cluster = informers::cluster(settings.cluster.clone(), environment)?;
     let admin = listen(settings.admin_addr, "choose another address with --admin-addr")?;
     let address = admin.local_addr().map_err(Error::Start)?;
-    let controller = Controller::new(cluster, settings)?;
+    let mut controller = Controller::new(cluster, settings)?;
+    controller.export.lines = lines;
     tracing::info!(%address, "health and metrics are served");
     controller.run(admin, stop).await
 }
@@ -103,6 +112,7 @@ pub(super) struct Controller {
     relist_interval: Duration,
     /// Where the exchanges with registries are recorded.
     exchanges: Option<PathBuf>,
+    export: Export,
 }
 
 struct Shared {
@@ -115,6 +125,7 @@ struct Shared {
     questions: Vec<mpsc::Receiver<Question>>,
     pod_pages: PodPages,
     status: StatusPage,
+    exporting: Exporting,
 }
 
 /// Who this process is to all its targets.
@@ -151,9 +162,10 @@ impl Controller {
             resync_interval,
             relist_interval,
             exchanges,
+            export,
             log: _,
         } = settings;
-        let scope = informers::scope(scope);
+        let (scope, export) = (informers::scope(scope), Export::new(export));
         let receipts = receipts.receipts.into_iter().flatten().collect();
         Self {
             cluster,
@@ -167,11 +179,12 @@ impl Controller {
             resync_interval,
             relist_interval,
             exchanges,
+            export,
         }
     }
 
     /// Keeps the registry equal to the cluster until `stop` is cancelled. Serves the admin pages on `admin`.
-    pub(super) async fn run(self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+    pub(super) async fn run(mut self, admin: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let watches = informers::watches(&self.scope);
         let health = Health::new(watches);
         let metrics = Metrics::new(health.clone());
@@ -200,7 +213,20 @@ impl Controller {
                 None => Ok(()),
                 Some((owner, uid)) => {
                     let clock = Clock::start();
-                    let shared = Shared { clock, metrics, health, instance, targets, questions, pod_pages, status };
+                    let names = (&owner, uid.as_deref(), &*instance);
+                    let export = std::mem::take(&mut self.export);
+                    let exporting = export.start(names, clock, &metrics, &mut tasks)?;
+                    let shared = Shared {
+                        clock,
+                        metrics,
+                        health,
+                        instance,
+                        targets,
+                        questions,
+                        pod_pages,
+                        status,
+                        exporting,
+                    };
                     self.control(owner, uid, shared, &mut tasks, stop).await
                 }
             },
@@ -264,7 +290,7 @@ impl Controller {
         tasks: &mut Tasks,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Shared { clock, metrics, health, instance, targets, questions, pod_pages, status } = shared;
+        let Shared { clock, metrics, health, instance, targets, questions, pod_pages, status, exporting } = shared;
         let mut recording = Recording::new(self.exchanges.clone());
         let connected =
             targets.iter().map(|target| target.settings.connect(&owner, recording.log(target.settings.name)));
@@ -313,9 +339,18 @@ impl Controller {
             let inputs = Inputs { pod_events, check_results, leadership: leadership.clone(), approvals, questions };
             let (health, relist) = (health.add_loop(), relist.clone());
             let (controller_status, activity) = (target.status.clone(), target.activity.clone());
-            let (metrics, health_of_loop, receipts) = (target.metrics.clone(), health.clone(), sink.clone());
-            let outputs =
-                Outputs { checks, relist, controller_status, activity, receipts, metrics, health: health_of_loop };
+            let (metrics, health_of_loop) = (target.metrics.clone(), health.clone());
+            let (receipts, traces) = (sink.clone(), exporting.traces.clone());
+            let outputs = Outputs {
+                checks,
+                relist,
+                controller_status,
+                activity,
+                receipts,
+                traces,
+                metrics,
+                health: health_of_loop,
+            };
             let (options, view, stop) = (self.options(&target.settings, &identity), view.clone(), stop.clone());
             match registry {
                 TargetConnection::V1(registry) => {
@@ -348,6 +383,7 @@ impl Controller {
         loops.abort().await;
         recording.finish().await;
         lease.release().await;
+        exporting.finish(tasks).await;
         result
     }
 

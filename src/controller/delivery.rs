@@ -47,6 +47,7 @@ use super::{
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
     requests::{Sent, WriteRequest},
+    traces::Traces,
 };
 use crate::{
     model::{ids::Version, moment::Moment, uid::Uid},
@@ -61,6 +62,7 @@ use crate::{
         pace::{BatchSize, Pace, SentBatch},
         retry::RateLimit,
         retry_budget::RetryBudget,
+        trace::ChangeTrace,
     },
     registry::{Capabilities, Encoded, RenderFailure},
     telemetry::metrics::target::TargetMetrics,
@@ -75,6 +77,7 @@ const ASIDE_MAX: usize = 1_000;
 
 pub(super) struct Delivery {
     pub(super) queue: Queue,
+    pub(super) traces: Traces,
     writes: RateLimit,
     rewrites: RateLimit,
     budget: RetryBudget,
@@ -99,8 +102,8 @@ struct Turns {
 /// What follows for the other parts.
 #[must_use]
 pub(super) enum DeliveryEffect {
-    /// The registry acknowledged an operation of this kind.
-    Acknowledged(Uid, OperationKind),
+    /// The registry acknowledged an operation of this kind. The trace still lacks the names of the record.
+    Acknowledged(Uid, OperationKind, Option<Box<ChangeTrace>>),
     /// The operation on this pod is over: decide about it again.
     Settled(Uid),
     /// The backoff of this pod ended early: decide about it again.
@@ -154,11 +157,13 @@ impl<O> Batch<O> {
 impl Delivery {
     pub(super) fn new(
         options: &crate::controller::options::ControllerOptions,
+        traces: Traces,
         metrics: TargetMetrics,
         rng: fastrand::Rng,
     ) -> Self {
         Self {
             queue: Queue::default(),
+            traces,
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
             budget: RetryBudget::default(),
@@ -211,6 +216,7 @@ impl Delivery {
 
     pub(super) fn stand_by(&mut self) {
         self.queue = Queue::default();
+        self.traces.stand_by();
     }
 }
 
@@ -344,7 +350,7 @@ impl Delivery {
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
         let size = BatchSize { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
-        Some(WriteRequest { sent: Sent { epoch, uids, batched, batch }, operations })
+        Some(WriteRequest { sent: Sent { epoch, uids, batched, batch, trace: None }, operations })
     }
 
     /// Rejects a record that is larger than the registry takes. Returns the operation otherwise.
@@ -379,7 +385,7 @@ impl Delivery {
 
     fn reject(&mut self, uid: &Uid, cause: String, ledger: &mut Ledger, now: Moment) -> Vec<DeliveryEffect> {
         let mut effects = Vec::new();
-        self.settle(uid, Verdict::Rejected { cause }, ledger, &mut effects, now);
+        self.settle(uid, Verdict::Rejected { cause }, None, ledger, &mut effects, now);
         effects
     }
 }

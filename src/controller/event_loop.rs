@@ -44,6 +44,7 @@ use super::{
     requests::{Request, Requests},
     resync::Resync,
     session::{LocalStep, WriterSession},
+    traces::Traces,
     unknown_pods::UnknownPods,
 };
 use crate::{
@@ -102,9 +103,10 @@ pub struct EventLoop<R> {
 
 impl<R: Registry> EventLoop<R> {
     pub fn new(registry: R, view: View, options: ControllerOptions, clock: Clock, outputs: Outputs) -> Self {
-        let Outputs { checks, relist, controller_status, activity, receipts, metrics, health } = outputs;
+        let Outputs { checks, relist, controller_status, activity, receipts, traces, metrics, health } = outputs;
         let mut rng = fastrand::Rng::with_seed(options.seed);
-        let delivery = Delivery::new(&options, metrics.clone(), rng.fork());
+        let traces = Traces::new(options.target, traces, metrics.clone());
+        let delivery = Delivery::new(&options, traces, metrics.clone(), rng.fork());
         let lists = Lists::new(view.watches(), options.namespaces.clone());
         let (availability, session_rng) = (Availability::new(rng.fork()), rng.fork());
         let resync = Resync::new(options.resync_interval, metrics.clone(), rng.fork());

@@ -53,4 +53,5 @@ mod report;
 mod requests;
 mod resync;
 mod session;
+mod traces;
 mod unknown_pods;

@@ -16,6 +16,7 @@ use crate::{
         election::Leadership,
         pod_event::PodEvent,
         status::ControllerStatus,
+        trace::{ChangeTrace, Sampling},
     },
     telemetry::{health::LoopHealth, metrics::target::TargetMetrics},
 };
@@ -92,6 +93,15 @@ pub struct Outputs {
     pub activity: watch::Sender<Activity>,
     /// None if no receipts are written.
     pub receipts: Option<ReceiptSink>,
+    /// Where traces of changes go. None if there are none.
+    pub traces: Option<TraceOutput>,
     pub metrics: TargetMetrics,
     pub health: LoopHealth,
+}
+
+/// Which changes are traced, and where their traces go.
+#[derive(Clone, Debug)]
+pub struct TraceOutput {
+    pub sampling: Sampling,
+    pub to: mpsc::Sender<ChangeTrace>,
 }

@@ -21,6 +21,7 @@ use crate::{
     registry::{
         Capabilities, Encoded, Registry,
         session::{Contender, Heartbeat, OpenSession, SessionOpened},
+        trace::RequestTrace,
     },
 };
 
@@ -109,6 +110,8 @@ pub(super) struct Sent {
     /// Whether it is a batch.
     pub(super) batched: bool,
     pub(super) batch: SentBatch,
+    /// None without tracing.
+    pub(super) trace: Option<RequestTrace>,
 }
 
 /// The result of a request.
@@ -157,7 +160,11 @@ impl Request {
 impl<O> WriteRequest<O> {
     async fn send_to<R: Registry<Operation = O>>(self, registry: &R) -> Reply {
         let Self { sent, operations } = self;
-        let result = registry.write(sent.epoch, operations, sent.batched).await;
+        let write = registry.write(sent.epoch, operations, sent.batched);
+        let result = match sent.trace.clone() {
+            Some(trace) => trace.around(write).await,
+            None => write.await,
+        };
         Reply::Written { sent, result }
     }
 }

@@ -12,5 +12,6 @@ pub mod pod;
 pub mod recent;
 pub mod record;
 pub mod time;
+pub mod trace;
 pub mod uid;
 pub mod uid_map;

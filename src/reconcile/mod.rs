@@ -26,4 +26,5 @@ pub mod session;
 pub mod silence;
 pub mod status;
 pub mod takeover;
+pub mod trace;
 pub mod watch_ends;

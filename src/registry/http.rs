@@ -16,7 +16,10 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::time::Instant;
 
-use super::credentials::{self, Error};
+use super::{
+    credentials::{self, Error},
+    trace,
+};
 use crate::{
     connect::{
         explain::{SettingNames, explain},
@@ -147,9 +150,13 @@ impl Connection {
         files_due
     }
 
-    /// A request that asks for JSON.
+    /// A request that asks for JSON. If it belongs to a sampled trace, it says so.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.current.read().client.request(method, url).header(header::ACCEPT, "application/json")
+        let request = self.current.read().client.request(method, url).header(header::ACCEPT, "application/json");
+        match trace::traceparent() {
+            Some(traceparent) => request.header(trace::TRACEPARENT, traceparent),
+            None => request,
+        }
     }
 
     /// Sends one request and reads its answer, whatever its status. A body of more than `most` bytes is a failure.
@@ -162,6 +169,7 @@ impl Connection {
             self.not_answered(error)
         })?;
         let status = response.status().as_u16();
+        trace::answered(status);
         let (headers, retry_after) = (response.headers().clone(), retry_after(response.headers(), SystemTime::now()));
         let body = self.read_body(response, most).await?;
         Ok(HttpAnswer { status, headers, retry_after, body })

@@ -14,6 +14,7 @@ mod pacer;
 pub mod protocol;
 pub mod server;
 pub mod session;
+pub mod trace;
 
 use std::{future::Future, time::Duration};
 

@@ -9,7 +9,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::stderr::Stderr;
+use super::{log_export::LogExport, stderr::Stderr};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -41,17 +41,19 @@ pub enum Error {
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up logging for the whole process. Call it once, before anything is logged.
+/// Sets up logging for the whole process, on standard error and with `export`. Call it once, before anything is logged.
 ///
 /// # Errors
 /// If the environment has no valid filter, or logging is set up already.
-pub fn init(format: LogFormat, stderr: Stderr) -> Result<(), Error> {
+pub fn init(format: LogFormat, stderr: Stderr, export: Option<LogExport>) -> Result<(), Error> {
     let filter = match env::var(FILTER_VARIABLE) {
         Ok(text) => filter(&text)?,
         Err(env::VarError::NotPresent) => filter("")?,
         Err(env::VarError::NotUnicode(_)) => return Err(Error::NotText),
     };
-    tracing_subscriber::registry().with(layer(format, move || stderr.clone()).with_filter(filter)).try_init()?;
+    let export = export.map(|export| export.with_filter(filter.clone()));
+    let stderr = layer(format, move || stderr.clone()).with_filter(filter);
+    tracing_subscriber::registry().with(stderr).with(export).try_init()?;
     Ok(())
 }
 

@@ -256,15 +256,9 @@ impl Stage {
         let inputs = Inputs { pod_events: pod_events_in, check_results, leadership, approvals, questions };
         let health = Health::new(usize::from(setup.watches));
         let metrics = Metrics::new(health.clone());
-        let outputs = Outputs {
-            checks,
-            relist: relist_out,
-            controller_status,
-            activity: watch::Sender::default(),
-            receipts: None,
-            metrics: metrics.target(TARGET),
-            health: health.add_loop(),
-        };
+        let (relist, activity, receipts, traces) = (relist_out, watch::Sender::default(), None, None);
+        let (metrics, health) = (metrics.target(TARGET), health.add_loop());
+        let outputs = Outputs { checks, relist, controller_status, activity, receipts, traces, metrics, health };
         let (shared, view) = (self.shared.clone(), View::new(stores));
         let task = if let Some(rest) = setup.rest {
             spawn(EventLoop::new(Writer::new(shared, number, rest), view, options, clock, outputs), inputs, stopped)

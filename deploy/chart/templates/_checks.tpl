@@ -20,6 +20,14 @@
 {{- if and $values.registry.caKey (not $values.credentials.mount) }}
 {{- fail "registry.caKey is a key of the Secret, and credentials.mount is false; set credentials.mount to true" }}
 {{- end }}
+{{- with $values.collector }}
+{{- if and (or .headersKey .caKey) (not .url) }}
+{{- fail "collector.headersKey and collector.caKey are not used without a collector; set collector.url" }}
+{{- end }}
+{{- if and (or .headersKey .caKey) (not $values.credentials.mount) }}
+{{- fail "collector.headersKey and collector.caKey are keys of the Secret, and credentials.mount is false; set credentials.mount to true" }}
+{{- end }}
+{{- end }}
 {{- if and $values.namespaces $values.settings.excludeNamespace }}
 {{- fail "namespaces and settings.excludeNamespace cannot be combined; keep one of them" }}
 {{- end }}

@@ -83,10 +83,11 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{- join "," $kinds }}
 {{- end }}
 
-{{/* The text of a setting. An empty list becomes a comma: an empty variable would count as unset. */}}
+{{/* The text of a setting. An empty list becomes a comma: an empty variable would count as unset. A whole number has no
+     exponent. */}}
 {{- define "pod-registrar.setting" -}}
 {{- if kindIs "slice" . }}{{ default "," (join "," .) }}
-{{- else if kindIs "float64" . }}{{ int64 . }}
+{{- else if and (kindIs "float64" .) (eq (float64 (int64 .)) .) }}{{ int64 . }}
 {{- else }}{{ . }}
 {{- end }}
 {{- end }}
@@ -99,6 +100,17 @@ POD_REGISTRAR_TARGETS: /etc/pod-registrar-targets/targets.yaml
 POD_REGISTRAR_REGISTRY_URL: {{ include "pod-registrar.registryUrl" . | quote }}
 {{- with .Values.registry.caKey }}
 POD_REGISTRAR_REGISTRY_CA_FILE: /etc/pod-registrar/{{ . }}
+{{- end }}
+{{- end }}
+{{- with .Values.collector }}
+{{- if .url }}
+POD_REGISTRAR_OTLP_ENDPOINT: {{ .url | quote }}
+{{- end }}
+{{- if .headersKey }}
+POD_REGISTRAR_OTLP_HEADERS_FILE: /etc/pod-registrar/{{ .headersKey }}
+{{- end }}
+{{- if .caKey }}
+POD_REGISTRAR_OTLP_CA_FILE: /etc/pod-registrar/{{ .caKey }}
 {{- end }}
 {{- end }}
 POD_REGISTRAR_LEASE: {{ .Release.Namespace }}/{{ include "pod-registrar.fullname" . }}

@@ -14,6 +14,7 @@ use crate::{
         },
         outcome::{Failure, Verdict},
         pace::BatchSize,
+        trace::AttemptOutcome,
     },
     telemetry::metrics::labels::{Operation, OperationOutcome, RequestKind as Kind, RequestOutcome},
 };
@@ -36,7 +37,7 @@ impl Delivery {
             effects.push(DeliveryEffect::Uncertain(uncertain as f64 / verdicts.len().max(1) as f64));
         }
         for (uid, verdict) in sent.uids.iter().zip(verdicts) {
-            self.settle(uid, verdict, ledger, &mut effects, now);
+            self.settle(uid, verdict, Some(sent), ledger, &mut effects, now);
         }
         if self.budget.recovered() {
             ledger.end_backoffs(now).into_iter().for_each(|uid| effects.push(DeliveryEffect::Hastened(uid)));
@@ -44,11 +45,12 @@ impl Delivery {
         effects
     }
 
-    /// The registry judged the operation on one pod.
+    /// The registry judged the operation on one pod. `sent` is none if it was judged without a request.
     pub(super) fn settle(
         &mut self,
         uid: &Uid,
         verdict: Verdict,
+        sent: Option<&Sent>,
         ledger: &mut Ledger,
         effects: &mut Vec<DeliveryEffect>,
         now: Moment,
@@ -56,6 +58,8 @@ impl Delivery {
         let Some(in_flight) = ledger.pending(uid).and_then(|pending| pending.attempts().in_flight) else { return };
         let attempt = attempt_under_way(uid, ledger);
         let random = self.rng.u64(..);
+        let trace = sent
+            .and_then(|sent| self.traces.ended(uid, ledger.pending(uid), sent, AttemptOutcome::from(&verdict), now));
         let mut uncertain = None;
         match &verdict {
             Verdict::Retry { cause, .. } => {
@@ -70,9 +74,10 @@ impl Delivery {
         }
         let outcome = match ledger.settle(uid, verdict, now, random) {
             Settled::Acknowledged(since) => {
-                effects.push(DeliveryEffect::Acknowledged(uid.clone(), in_flight.kind));
+                let name = trace.as_ref().map(|trace| trace.names.trace().to_string());
+                self.metrics.acknowledged_after(now.since(since), name);
+                effects.push(DeliveryEffect::Acknowledged(uid.clone(), in_flight.kind, trace));
                 self.budget.acknowledged(attempt);
-                self.metrics.acknowledged_after(now.since(since));
                 OperationOutcome::Done
             }
             Settled::Again => OperationOutcome::Retry,
@@ -113,7 +118,8 @@ impl Delivery {
         if refused_content && !divisible && blamed && !(too_large && sent.batched) {
             self.metrics.request(Kind::Write, RequestOutcome::Rejected);
             for uid in &sent.uids {
-                self.settle(uid, Verdict::Rejected { cause: failure.to_string() }, ledger, &mut effects, now);
+                let verdict = Verdict::Rejected { cause: failure.to_string() };
+                self.settle(uid, verdict, Some(sent), ledger, &mut effects, now);
             }
             return effects;
         }
@@ -147,6 +153,7 @@ impl Delivery {
         };
         for uid in &sent.uids {
             let random = self.rng.u64(..);
+            self.traces.ended(uid, ledger.pending(uid), sent, AttemptOutcome::from(failure), now);
             ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
                 effects.push(uncertain_write(uid, failure.to_string(), ledger));

@@ -12,7 +12,10 @@ use crate::{
         session,
     },
     model::moment::Moment,
-    reconcile::election::{LeaderTerm, Leadership},
+    reconcile::{
+        election::{LeaderTerm, Leadership},
+        trace::ChangeTrace,
+    },
     registry::Registry,
     telemetry::metrics::labels::RequestKind as Kind,
 };
@@ -160,7 +163,12 @@ impl<R: Registry> EventLoop<R> {
     pub(super) fn apply_delivery(&mut self, effects: Vec<delivery::DeliveryEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                delivery::DeliveryEffect::Acknowledged(uid, kind) => self.acknowledged(uid, kind, now),
+                delivery::DeliveryEffect::Acknowledged(uid, kind, trace) => {
+                    if let Some(trace) = trace {
+                        self.delivery.traces.export(ChangeTrace { record: self.label(uid.clone()), ..*trace });
+                    }
+                    self.acknowledged(uid, kind, now);
+                }
                 delivery::DeliveryEffect::Settled(uid) => {
                     self.forget_last_answer(&uid);
                     // Before its links are forgotten.

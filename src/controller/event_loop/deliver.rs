@@ -45,7 +45,8 @@ impl<R: Registry> EventLoop<R> {
             }
             let mut batch = self.delivery.begin_batch(&registry, gathers, &self.ledger, now);
             self.fill(&mut batch, &registry, now);
-            let Some(request) = self.delivery.finish(batch, epoch, now) else { return };
+            let Some(mut request) = self.delivery.finish(batch, epoch, now) else { return };
+            request.sent.trace = self.delivery.traces.of_request(&request.sent.uids, &self.ledger);
             self.requests.write(request);
         }
     }

@@ -146,6 +146,28 @@ pub enum ReceiptOutcome {
     Dropped,
 }
 
+/// What is sent to a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Signal {
+    /// Traces of acknowledged changes.
+    Traces,
+    /// Log lines.
+    Logs,
+}
+
+/// What became of a trace or a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ExportOutcome {
+    /// The collector took it.
+    Exported,
+    /// The queue was full, or the collector did not answer for too long.
+    Dropped,
+    /// The collector refused it.
+    Refused,
+}
+
 macro_rules! name_labels {
     ($($label:ty: $name:literal,)+) => {
         $(impl Label for $label {
@@ -164,4 +186,6 @@ name_labels! {
     DriftKind: "kind",
     Receipt: "kind",
     ReceiptOutcome: "outcome",
+    Signal: "signal",
+    ExportOutcome: "outcome",
 }

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::time::Instant;
 
-use labels::{Receipt, ReceiptOutcome, RelistReason};
+use labels::{ExportOutcome, Receipt, ReceiptOutcome, RelistReason, Signal};
 use series::{Series, one, two};
 use target::TargetMetrics;
 
@@ -80,6 +80,11 @@ impl Metrics {
 
     pub fn lease_failed(&self) {
         self.0.series.lease_failures.inc();
+    }
+
+    /// This number of traces or log lines was sent to the collector, or was not.
+    pub fn exported(&self, signal: Signal, outcome: ExportOutcome, count: usize) {
+        self.0.series.exports.get_or_create(&two(signal, outcome)).inc_by(count as u64);
     }
 
     pub fn figures(&self) -> Figures {
@@ -161,7 +166,7 @@ mod tests {
         target.set_pending(3, Duration::from_millis(1500));
         target.request(RequestKind::Write, RequestOutcome::Throttled);
         target.operation(Operation::Delete, OperationOutcome::Stale);
-        target.acknowledged_after(Duration::from_millis(3));
+        target.acknowledged_after(Duration::from_millis(3), None);
         metrics.relisted(RelistReason::Gone);
         metrics.watch_failed();
         metrics.pod_undecodable();

@@ -6,14 +6,14 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge},
     registry::{Metric, Registry, Unit},
 };
 use strum::VariantArray as _;
 
 use super::labels::{
-    DriftKind, Label, Operation, OperationOutcome, Receipt, ReceiptOutcome, RecordState, RelistReason, RequestKind,
-    RequestOutcome,
+    DriftKind, ExportOutcome, Label, Operation, OperationOutcome, Receipt, ReceiptOutcome, RecordState, RelistReason,
+    RequestKind, RequestOutcome, Signal,
 };
 use crate::telemetry::stderr::LINES_DROPPED;
 
@@ -55,7 +55,12 @@ pub(super) type Seconds = Gauge<f64, AtomicU64>;
 
 /// One series per target.
 pub(super) type PerTarget<M> = Family<[Pair; 1], M>;
-pub(super) type Delays = Family<[Pair; 1], Histogram, fn() -> Histogram>;
+/// A histogram whose buckets each show the last trace in them.
+type Traced = HistogramWithExemplars<[(&'static str, String); 1]>;
+pub(super) type Delays = Family<[Pair; 1], Traced, fn() -> Traced>;
+
+/// The label of exemplars, as Grafana expects it.
+pub(super) const TRACE_LABEL: &str = "trace_id";
 
 /// Declares metrics: the field of a metric, its type, the function that adds it, and its help text. Encoding adds
 /// `_total` to counters, and units.
@@ -101,6 +106,8 @@ series! {
         "Time from the start of the process until the registry first equalled the cluster; 0 until then and on a standby; alert when it stays 0 on the leader";
     leader: Gauge = plain,
         "1 if this process holds the Lease, or needs none; alert when the sum over all replicas is not 1 for minutes";
+    exports: Family<[Pair; 2], Counter> = plain,
+        "Traces and log lines for the collector; alert when dropped or refused grows";
     lease_failures: Counter = plain,
         "Reads and writes of the Lease that failed; alert when it grows for minutes";
     writer: PerTarget<Gauge> = plain,
@@ -132,6 +139,11 @@ impl Series {
         for kind in Receipt::VARIANTS {
             for outcome in ReceiptOutcome::VARIANTS {
                 drop(series.receipts.get_or_create(&two(*kind, *outcome)));
+            }
+        }
+        for signal in Signal::VARIANTS {
+            for outcome in ExportOutcome::VARIANTS {
+                drop(series.exports.get_or_create(&two(*signal, *outcome)));
             }
         }
         let build: Family<[Pair; 1], Gauge> = Family::default();
@@ -187,7 +199,7 @@ fn seconds<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &st
 }
 
 fn delays(to: &mut Registry, name: &str, help: &str) -> Delays {
-    let delays = Delays::new_with_constructor(|| Histogram::new(ACKNOWLEDGEMENT_BUCKETS));
+    let delays = Delays::new_with_constructor(|| Traced::new(ACKNOWLEDGEMENT_BUCKETS.into_iter()));
     to.register_with_unit(name, help, Unit::Seconds, delays.clone());
     delays
 }

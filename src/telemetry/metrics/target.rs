@@ -7,7 +7,7 @@ use strum::VariantArray as _;
 use super::{
     Metrics,
     labels::{DriftKind, Operation, OperationOutcome, RecordState, RequestKind, RequestOutcome},
-    series::{Series, target, target_and, target_and_two},
+    series::{Series, TRACE_LABEL, target, target_and, target_and_two},
     wide,
 };
 
@@ -56,9 +56,11 @@ impl TargetMetrics {
         self.series().operations.get_or_create(&target_and_two(self.name, operation, outcome)).inc();
     }
 
-    /// The registry acknowledged a change, `delay` after a watch reported it.
-    pub fn acknowledged_after(&self, delay: Duration) {
-        self.series().change_to_acknowledgement.get_or_create(&target(self.name)).observe(delay.as_secs_f64());
+    /// The registry acknowledged a change, `delay` after a watch reported it. `trace` is the name of its trace, which
+    /// becomes the exemplar of the bucket.
+    pub fn acknowledged_after(&self, delay: Duration, trace: Option<String>) {
+        let delays = self.series().change_to_acknowledgement.get_or_create(&target(self.name));
+        delays.observe(delay.as_secs_f64(), trace.map(|trace| [(TRACE_LABEL, trace)]), None);
     }
 
     /// The registry equals the cluster. Only the first time counts.

@@ -11,7 +11,7 @@ const fn case(name: &'static str, values: &'static str) -> Case {
     Case { name, values, arguments: &[] }
 }
 
-pub(crate) const CASES: [Case; 20] = [
+pub(crate) const CASES: [Case; 21] = [
     case("default", ""),
     case("own registry", "registry: {url: 'https://registry.example/', caKey: ca.crt}"),
     case(
@@ -42,6 +42,11 @@ targets: |
     ),
     case("existing targets", "existingTargets: {configMap: our-targets, key: registries.yaml}"),
     case("targets beside the reference registry", "{targets: [{name: a, preset: v1, url: 'http://registry:7070'}], referenceRegistry: {enabled: true}}"),
+    case(
+        "collector",
+        "{collector: {url: 'https://collector.monitoring:4318', headersKey: headers, caKey: collector-ca.crt}, \
+         settings: {traceRatio: 0.05, exportLogs: true}}",
+    ),
     case("namespaces", "namespaces: [default, kube-public]"),
     case(
         "no right in the cluster",
@@ -85,6 +90,9 @@ settings:
   holdOnScopeChange: false
   resyncInterval: 1h30m
   relistInterval: 6h
+  otlpTimeout: 5s
+  traceRatio: 1
+  exportLogs: false
   logFormat: text
 logLevel: info,pod_registrar=debug
 ",

@@ -3,7 +3,7 @@
 use crate::support::chart::ChartTools;
 
 /// Values that the schema refuses, and what the error names.
-const WRONG: [(&str, &str); 22] = [
+const WRONG: [(&str, &str); 24] = [
     ("replicaCount: two", "replicaCount"),
     ("replicaCount: -1", "replicaCount"),
     ("replicas: 3", "replicas"),
@@ -22,6 +22,8 @@ const WRONG: [(&str, &str); 22] = [
     ("settings: {resyncInterval: 30}", "resyncInterval"),
     ("settings: {leaseDuration: 15 seconds}", "leaseDuration"),
     ("settings: {holdOnScopeChange: 'no'}", "holdOnScopeChange"),
+    ("settings: {traceRatio: 1.5}", "traceRatio"),
+    ("collector: {url: 'collector:4318'}", "url"),
     ("service: {ipFamilyPolicy: DualStack}", "ipFamilyPolicy"),
     ("referenceRegistry: {enabled: maybe}", "enabled"),
     ("networkPolicy: {metricsFrom: [{}]}", "metricsFrom"),
@@ -29,13 +31,18 @@ const WRONG: [(&str, &str); 22] = [
 ];
 
 /// Combinations that templates refuse, and the fix that the error has.
-const UNFIT: [(&str, &str); 15] = [
+const UNFIT: [(&str, &str); 17] = [
     ("{targets: [{name: a}], existingTargets: {configMap: b}}", "keep one of them"),
     ("{targets: [{name: a}], registry: {url: 'https://b.example'}}", "with the preset v1"),
     ("registry: {url: 'https://registry.example/v1/'}", "registry.url ends in /v1; remove /v1"),
     ("referenceRegistry: {enabled: false}", "set registry.url, targets or existingTargets.configMap"),
     ("{targets: [{name: a}], registry: {caKey: ca.crt}}", "as tls.caFile: /etc/pod-registrar/KEY"),
     ("{registry: {caKey: ca.crt}, credentials: {mount: false}}", "set credentials.mount to true"),
+    ("collector: {headersKey: headers}", "set collector.url"),
+    (
+        "{collector: {url: 'http://a:4318', caKey: ca.crt}, credentials: {mount: false}}",
+        "set credentials.mount to true",
+    ),
     ("{namespaces: [a], settings: {excludeNamespace: [b]}}", "namespaces and settings.excludeNamespace"),
     ("rbac: {clusterRole: false}", "set namespaces"),
     ("{rbac: {clusterRole: false}, namespaces: [a]}", "set settings.clusterId"),

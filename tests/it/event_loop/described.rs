@@ -133,6 +133,7 @@ async fn register_for(client: TargetClient, pods: &[Pod], page: usize, more: Dur
         controller_status,
         activity: watch::Sender::default(),
         receipts: None,
+        traces: None,
         metrics: Metrics::new(health.clone()).target("default"),
         health: health.add_loop(),
     };

@@ -28,6 +28,7 @@ mod projected;
 mod receipts;
 mod session;
 mod start;
+mod traces;
 mod turns;
 mod uncertain;
 mod world;

@@ -8,7 +8,7 @@ use pod_registrar::{
         error::Error,
         event_loop::EventLoop,
         explain::{PodExplanation, PodQuestion, Question},
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, TraceOutput, VISITS_PER_TURN},
         receipts::{ReceiptQuestion, ReceiptSink},
     },
     model::{
@@ -144,12 +144,33 @@ impl EventLoopHarness {
         pods: impl IntoIterator<Item = Pod>,
         options: ControllerOptions,
     ) -> Self {
-        Self::start_with(None, leadership, registry, pods, options)
+        Self::start_all((None, None), leadership, registry, pods, options)
     }
 
     /// Starts the loop with a writer of receipts.
     pub(super) fn start_with(
         receipts: Option<ReceiptSink>,
+        leadership: Leadership,
+        registry: Fake,
+        pods: impl IntoIterator<Item = Pod>,
+        options: ControllerOptions,
+    ) -> Self {
+        Self::start_all((receipts, None), leadership, registry, pods, options)
+    }
+
+    /// Starts the loop with traces of changes.
+    pub(super) fn start_traced(
+        traces: Option<TraceOutput>,
+        leadership: Leadership,
+        registry: Fake,
+        pods: impl IntoIterator<Item = Pod>,
+        options: ControllerOptions,
+    ) -> Self {
+        Self::start_all((None, traces), leadership, registry, pods, options)
+    }
+
+    fn start_all(
+        (receipts, traces): (Option<ReceiptSink>, Option<TraceOutput>),
         leadership: Leadership,
         registry: Fake,
         pods: impl IntoIterator<Item = Pod>,
@@ -175,6 +196,7 @@ impl EventLoopHarness {
             controller_status,
             activity: shown,
             receipts,
+            traces,
             metrics: metrics.target("default"),
             health: health.add_loop(),
         };

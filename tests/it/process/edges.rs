@@ -138,7 +138,7 @@ const PANIC_VARIABLE: &str = "POD_REGISTRAR_TEST_PANIC_MESSAGE";
 fn panicking_process() {
     let stderr = Stderr::start().unwrap();
     panics::end_the_process(stderr.clone());
-    logging::init(LogFormat::Json, stderr).unwrap();
+    logging::init(LogFormat::Json, stderr, None).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let secret = std::env::var(PANIC_VARIABLE).unwrap_or_default();
     let task = runtime.spawn(async move {

@@ -33,6 +33,7 @@ mod slow;
 mod status;
 mod targets;
 mod targets_command;
+mod traces;
 mod uncertain;
 mod view;
 mod watch;

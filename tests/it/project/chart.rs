@@ -10,7 +10,7 @@ use crate::project::{manifests, templates, text};
 pub(super) const VALUES: &str = "deploy/chart/values.yaml";
 
 /// Flags of `run` that are no settings of the chart, and why.
-const NO_SETTINGS: [(&str, &str); 13] = [
+const NO_SETTINGS: [(&str, &str); 16] = [
     ("kubeconfig", "the pods use their account"),
     ("context", "the pods use their account"),
     ("namespace", "the value `namespaces`, which also makes the roles"),
@@ -18,6 +18,9 @@ const NO_SETTINGS: [(&str, &str); 13] = [
     ("targets", "the values `targets` and `existingTargets`"),
     ("registry-token-file", "the value `registry.tokenKey`"),
     ("registry-ca-file", "the value `registry.caKey`"),
+    ("otlp-endpoint", "the value `collector.url`"),
+    ("otlp-headers-file", "the value `collector.headersKey`"),
+    ("otlp-ca-file", "the value `collector.caKey`"),
     ("lease", "the Lease of the chart"),
     ("instance", "the name of the pod"),
     ("approval-lease", "the value `approvals.ownLease`"),

@@ -9,7 +9,7 @@ use std::{
 use crate::project::{self, code, code_without_tests, is_test};
 
 /// The modules that a module may use. A new one is a decision, which `src/lib.rs` describes first.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("reconcile", &["model"]),
     ("mapping", &["model", "reconcile"]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("registry", &["connect", "files", "listen", "mapping", "model", "reconcile"]),
     ("conformance", &["connect", "files", "model"]),
     ("controller", &["clock", "model", "reconcile", "registry", "store", "telemetry"]),
+    ("otlp", &["clock", "connect", "files", "model", "reconcile", "telemetry"]),
     ("admin", &["listen", "telemetry"]),
     ("demo", &["listen", "model"]),
     ("cli", &["files", "model", "reconcile", "telemetry"]),
@@ -89,7 +90,7 @@ const IMPURE: [&str; 21] = [
 
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
-const WALL_CLOCK_READERS: [(&str, &str); 12] = [
+const WALL_CLOCK_READERS: [(&str, &str); 13] = [
     ("src/registry/mapped/sign.rs", "the time in a signature, which receivers compare with theirs"),
     ("src/registry/mapped/mod.rs", "the times of changes and rounds, for templates that send them"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),
@@ -100,6 +101,8 @@ const WALL_CLOCK_READERS: [(&str, &str); 12] = [
     ("src/registry/server/clock.rs", "the reference registry: the times of sessions, and the age of its log"),
     ("src/demo/api/store.rs", "the demo's API server: the times in its objects"),
     ("src/commands/check/clocks.rs", "compares the clocks of servers with this one, for a person"),
+    ("src/commands/run/export.rs", "the times in traces, which others compare"),
+    ("src/telemetry/log_export.rs", "the times of log lines for a collector"),
     ("src/commands/run/status.rs", "the time of a status, for people"),
     ("src/commands/instance.rs", "the first epoch for a registry without sessions"),
 ];

@@ -9,6 +9,7 @@ pub(crate) mod apiserver;
 mod broken_registry;
 pub(crate) mod chart;
 mod child;
+mod collector;
 mod controller;
 mod faulty_proxy;
 mod log;
@@ -24,6 +25,7 @@ mod watcher;
 
 pub(crate) use broken_registry::{BrokenRegistry, Defect, ProxiedAnswer, ProxiedRequest};
 pub(crate) use child::Child;
+pub(crate) use collector::{Collector, attribute};
 pub(crate) use controller::Controller;
 pub(crate) use faulty_proxy::{Fault, Faults, FaultyProxy};
 pub(crate) use log::Log;

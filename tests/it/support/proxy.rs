@@ -20,6 +20,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Method,
     /// The path with the query.
     pub(crate) path: String,
+    /// The header that names the trace of the request.
+    pub(crate) traceparent: Option<String>,
     pub(crate) body: Bytes,
     pub(crate) answer: Option<(u16, Bytes)>,
     /// Whether the registry answered, even if the answer was not passed on. `None` while it may still answer.
@@ -188,8 +190,15 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 
 async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let exchange =
-        Exchange { method: method.clone(), path: path.clone(), body: body.clone(), answer: None, reached: None };
+    let traceparent = headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+    let exchange = Exchange {
+        method: method.clone(),
+        path: path.clone(),
+        traceparent,
+        body: body.clone(),
+        answer: None,
+        reached: None,
+    };
     let number = {
         let mut seen = shared.seen.lock().unwrap();
         seen.push(exchange.clone());

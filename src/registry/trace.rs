@@ -1,0 +1,86 @@
+//! What a write tells the registry about its trace, and what is noted of the answers.
+//!
+//! The registry's client makes one or several HTTP requests for a write, in the same task. They find the trace there,
+//! so that no call has to hand it on. Without tracing, there is none.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
+
+use reqwest::header::HeaderValue;
+
+tokio::task_local! {
+    static CURRENT: RequestTrace;
+}
+
+/// The header of W3C Trace Context, by which the registry's own traces join ours.
+pub(super) const TRACEPARENT: &str = "traceparent";
+
+/// The trace of one write. Clones share what is noted.
+#[derive(Clone, Debug)]
+pub struct RequestTrace(Arc<Noted>);
+
+#[derive(Debug)]
+struct Noted {
+    traceparent: Option<HeaderValue>,
+    /// Of the last answer; 0 before the first.
+    status: AtomicU16,
+}
+
+impl RequestTrace {
+    /// Without `traceparent`, only the answers are noted.
+    pub fn new(traceparent: Option<String>) -> Self {
+        let traceparent = traceparent.and_then(|text| HeaderValue::try_from(text).ok());
+        Self(Arc::new(Noted { traceparent, status: AtomicU16::new(0) }))
+    }
+
+    /// Runs a write whose HTTP requests belong to this trace.
+    pub async fn around<F: Future>(self, write: F) -> F::Output {
+        CURRENT.scope(self, write).await
+    }
+
+    /// The status of the last answer.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.0.status.load(Ordering::Relaxed)).filter(|status| *status > 0)
+    }
+}
+
+/// The header of a request in the current task.
+pub(super) fn traceparent() -> Option<HeaderValue> {
+    CURRENT.try_with(|trace| trace.0.traceparent.clone()).ok().flatten()
+}
+
+/// A request in the current task was answered.
+pub(super) fn answered(status: u16) {
+    // Outside of a trace, nothing is noted.
+    let _ = CURRENT.try_with(|trace| trace.0.status.store(status, Ordering::Relaxed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn trace_is_known_only_within_its_write() {
+        let trace = RequestTrace::new(Some("00-a-b-01".into()));
+        assert_eq!((traceparent(), trace.status()), (None, None));
+        trace
+            .clone()
+            .around(async {
+                assert_eq!(traceparent().unwrap(), "00-a-b-01");
+                answered(503);
+                answered(204);
+            })
+            .await;
+        answered(500);
+        assert_eq!((traceparent(), trace.status()), (None, Some(204)));
+    }
+
+    #[tokio::test]
+    async fn unsampled_write_sends_no_header() {
+        let trace = RequestTrace::new(None);
+        let header = trace.clone().around(async { traceparent() }).await;
+        assert_eq!(header, None);
+    }
+}
