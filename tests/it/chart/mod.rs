@@ -5,5 +5,6 @@ mod alerts;
 pub(crate) mod cases;
 mod coherent;
 mod equality;
+mod helm_test;
 mod matrix;
 mod refusals;

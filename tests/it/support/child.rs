@@ -1,6 +1,7 @@
 //! The program, and other servers, as child processes, which do not outlive their test.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -25,6 +26,12 @@ impl Child {
     /// Starts the program with an empty environment, except for the log level.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
         Self::start_unread(arguments, "info").read()
+    }
+
+    /// Starts the program with this environment, and no other.
+    pub(crate) fn start_in<S: AsRef<OsStr>>(arguments: &[S], environment: &BTreeMap<String, String>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+        Self::spawn(command.args(arguments).env_clear().envs(environment).stdin(Stdio::null())).read()
     }
 
     /// Starts another program in the environment of the test. Its standard input ends with the test, also if that is

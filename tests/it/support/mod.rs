@@ -9,6 +9,7 @@ pub(crate) mod apiserver;
 mod broken_registry;
 pub(crate) mod chart;
 mod child;
+pub(crate) mod container;
 mod controller;
 mod faulty_proxy;
 mod log;
