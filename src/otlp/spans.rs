@@ -89,7 +89,8 @@ fn attributes(trace: &ChangeTrace) -> Vec<KeyValue> {
         KeyValue::text("pod_registrar.record", trace.record.id_or_key()),
         KeyValue::count("pod_registrar.requests", trace.requests),
     ];
-    let RecordLabel { key: _, id: _, uid, pod } = &trace.record;
+    let RecordLabel { key: _, id: _, kind, uid, pod } = &trace.record;
+    attributes.extend(kind.iter().map(|kind| KeyValue::text("pod_registrar.kind", kind)));
     attributes.extend(uid.iter().map(|uid| KeyValue::text("k8s.pod.uid", &*uid.text())));
     if let Some((namespace, name)) = pod.as_ref().and_then(|pod| pod.split_once('/')) {
         attributes.push(KeyValue::text("k8s.namespace.name", namespace));
@@ -128,7 +129,7 @@ mod tests {
         ChangeTrace {
             names: TraceNames::of_change(1, "cmdb", &uid, at(100)),
             target: "cmdb",
-            record: RecordLabel { key: uid.clone(), id: Some("42".into()), uid: Some(uid), pod },
+            record: RecordLabel { key: uid.clone(), kind: None, id: Some("42".into()), uid: Some(uid), pod },
             kind: OperationKind::Put,
             seen_at: at(100),
             acknowledged_at: at(500),

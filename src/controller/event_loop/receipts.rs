@@ -60,7 +60,7 @@ impl<R: Registry> EventLoop<R> {
             count += 1;
             let known = self.ledger.known(&key);
             if matches!(known, Known::Registered(_)) {
-                let id = self.requests.registry().record_id(&key, Some(pod));
+                let id = self.requests.registry().record_id(&key, Some(pod)).and_then(|record| record.id);
                 ids.push(id.unwrap_or_else(|| key.to_string()));
             }
             // Another pod may have the record. It is made of that one then.

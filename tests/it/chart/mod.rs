@@ -6,5 +6,6 @@ pub(crate) mod cases;
 mod coherent;
 mod earlier;
 mod equality;
+mod helm_test;
 mod matrix;
 mod refusals;

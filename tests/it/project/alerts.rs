@@ -42,6 +42,35 @@ fn rules_and_dashboard_name_existing_series() {
     assert!(encoded.contains("acknowledgement_seconds_bucket{le=\"1.0\","), "the rules use this bucket");
 }
 
+/// Where the chart looks for the folder `docs/`.
+fn runbook_prefix() -> String {
+    let values: Value = serde_saphyr::from_str(&text("deploy/chart/values.yaml")).unwrap();
+    let prefix = values["prometheusRule"]["runbookPrefix"].as_str().unwrap();
+    assert!(prefix.starts_with("https://") && prefix.ends_with('/'), "{prefix} is absolute");
+    prefix.to_owned()
+}
+
+/// The step of the release puts the address of the tag into the chart.
+#[test]
+fn released_runbooks_are_those_of_the_tag() {
+    let workflow = text(".github/workflows/release.yml");
+    let step = workflow.lines().find_map(|line| line.trim().strip_prefix("- run: sed -i ")).expect("the step");
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(copy.path().join("deploy/chart/monitoring")).unwrap();
+    let files = ["deploy/chart/values.yaml", "deploy/chart/monitoring/prometheusrule.yaml"];
+    for file in files {
+        std::fs::write(copy.path().join(file), text(file)).unwrap();
+    }
+    let tag = "https://git.example/infra/pod-registrar/blob/v1.2.3/";
+    let mut sed = std::process::Command::new("sh");
+    sed.args(["-c", &format!("sed -i {step}")]).env("PAGES", tag).current_dir(copy.path());
+    assert!(sed.status().unwrap().success());
+    for file in files {
+        let expected = text(file).replace(&runbook_prefix(), tag);
+        assert_eq!(std::fs::read_to_string(copy.path().join(file)).unwrap(), expected);
+    }
+}
+
 #[test]
 fn alerts_have_runbooks_and_tests() {
     let (page, tests) = (text("docs/operations.md"), text("tests/chart/rules.yaml"));
@@ -55,7 +84,7 @@ fn alerts_have_runbooks_and_tests() {
         assert!(section.contains(&format!("\n### {name}\n")), "docs/operations.md has no runbook for {name}");
         let row = format!("| [`{name}`](#{}) | {severity} |", name.to_lowercase());
         assert!(section.contains(&row), "the table of docs/operations.md lacks {row}");
-        let runbook = format!("docs/operations.md#{}", name.to_lowercase());
+        let runbook = format!("{}docs/operations.md#{}", runbook_prefix(), name.to_lowercase());
         assert_eq!(rule["annotations"]["runbook_url"], runbook);
         assert!(rule["annotations"]["summary"].as_str().unwrap().ends_with('.'), "{name}");
         let (quiet, fires) =
@@ -67,9 +96,13 @@ fn alerts_have_runbooks_and_tests() {
     assert_eq!(runbooks.count(), names.len(), "a runbook for each of {names:?}, and no other");
 }
 
+fn dashboard() -> Value {
+    serde_json::from_str(&text(DASHBOARD)).unwrap()
+}
+
 /// The queries of the dashboard, with those of its variables.
 fn dashboard_expressions() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).unwrap();
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
@@ -82,7 +115,7 @@ fn dashboard_expressions() -> Vec<String> {
 
 #[test]
 fn dashboard_shows_every_metric() {
-    let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).unwrap();
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "Grafana needs different ids");

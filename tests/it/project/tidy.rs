@@ -90,7 +90,7 @@ const IMPURE: [&str; 21] = [
 
 /// The files that may read the wall clock, and their purpose. All other code uses the monotonic clock, so that a
 /// changed wall clock affects no wait, limit, order or deletion.
-const WALL_CLOCK_READERS: [(&str, &str); 13] = [
+const WALL_CLOCK_READERS: [(&str, &str); 14] = [
     ("src/registry/mapped/sign.rs", "the time in a signature, which receivers compare with theirs"),
     ("src/registry/mapped/mod.rs", "the times of changes and rounds, for templates that send them"),
     ("src/registry/http.rs", "converts a Retry-After date into a bounded wait"),

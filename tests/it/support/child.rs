@@ -1,6 +1,7 @@
 //! The program, and other servers, as child processes, which do not outlive their test.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -30,6 +31,12 @@ impl Child {
     /// Starts another version of the program in the same way.
     pub(crate) fn start_version<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Self {
         Self::program(program, arguments, "info").read()
+    }
+
+    /// Starts the program with this environment, and no other.
+    pub(crate) fn start_in<S: AsRef<OsStr>>(arguments: &[S], environment: &BTreeMap<String, String>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+        Self::spawn(command.args(arguments).env_clear().envs(environment).stdin(Stdio::null())).read()
     }
 
     /// Starts another program in the environment of the test. Its standard input ends with the test, also if that is

@@ -10,6 +10,7 @@ mod broken_registry;
 pub(crate) mod chart;
 mod child;
 mod collector;
+pub(crate) mod container;
 mod controller;
 mod faulty_proxy;
 mod log;
