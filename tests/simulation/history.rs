@@ -257,16 +257,9 @@ impl Stage {
         let health = Health::new(usize::from(setup.watches));
         let metrics = Metrics::new(health.clone());
         let (relist, activity, receipts, traces) = (relist_out, watch::Sender::default(), None, None);
-        let (of_target, health_of_loop) = (metrics.target(TARGET), health.add_loop());
-        let outputs = Outputs {
-            checks,
-            relist,
-            controller_status,
-            activity,
-            receipts,
-            traces,
-            metrics: of_target,
-            health: health_of_loop,
+        let outputs = {
+            let (metrics, health) = (metrics.target(TARGET), health.add_loop());
+            Outputs { checks, relist, controller_status, activity, receipts, traces, metrics, health }
         };
         let (shared, view) = (self.shared.clone(), View::new(stores));
         let task = if let Some(rest) = setup.rest {
