@@ -13,6 +13,9 @@ rules! {
     BATCH_MIXED: Must, "Write a batch",
         "A batch is not atomic. Judge and apply each operation as if it were a request of its own.",
         "Answer 207, and apply the operations that are right.";
+    BATCH_AS_REQUEST: Must, "Write a batch",
+        "A batch is not atomic. Judge and apply each operation as if it were a request of its own.",
+        "Use the same code for the operations of a batch and for single requests.";
     BATCH_PROBLEM: Must, "Write a batch",
         "After a failure, add `problem`.",
         "Add the problem that the operation would have had as a request.";

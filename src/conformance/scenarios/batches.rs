@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{batch_limits, vectors::remove_if_stored};
+use super::{batch_limits, contents, vectors::remove_if_stored};
 use crate::{
     conformance::{
         probe::{Expectation, Probe, as_json, expect},
@@ -23,6 +23,7 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     mixed(suite, epoch).await?;
     without_id(suite, epoch).await?;
     whole(suite, epoch).await?;
+    contents::in_batches(suite, epoch).await?;
     batch_limits::run(suite, epoch).await
 }
 
@@ -91,6 +92,11 @@ fn fitting(suite: &Suite, operations: &[(Value, u16)]) -> Result<usize, Halt> {
         return Err(Halt::Scenario(format!("a batch with one operation needs {total} bytes; the limit is {bytes}")));
     }
     Ok(count)
+}
+
+/// Whether a batch of this operation alone is within the limit of bytes.
+pub(super) fn fits(suite: &Suite, operation: &Value) -> bool {
+    AROUND + operation.to_string().len() < suite.claims.max_batch_bytes
 }
 
 /// Skips the rule if two operations are more than the registry takes.

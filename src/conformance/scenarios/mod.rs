@@ -8,6 +8,7 @@ mod batch_limits;
 mod batches;
 mod buckets;
 mod changes;
+mod contents;
 mod inventory;
 mod order;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::vectors;
+use super::{contents, vectors};
 use crate::{
     conformance::{
         probe::{Expectation, Probe, expect},
@@ -23,6 +23,7 @@ pub(super) const LONG_REASON: &str = "conformance-reason-0123456789-0123456789-0
 pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let epoch = suite.session(OWNER).await?;
     kept(suite, epoch).await?;
+    contents::run(suite, epoch).await?;
     deletions(suite, epoch).await?;
     later_schema(suite, epoch).await?;
     sizes(suite, epoch).await?;

@@ -35,6 +35,44 @@ pub(super) const DEFECTS: &[(&str, Defect)] = &[
         }),
     ),
     (
+        "record-read-order",
+        Defect::Answer(|request, answer| {
+            if request.is("GET", "/pods/contents-order") {
+                let texts = answer.json["placement"]["podIPs"].as_array_mut().unwrap();
+                texts.sort_by_key(Value::to_string);
+            }
+        }),
+    ),
+    (
+        "record-read-update",
+        // It merges a record into the one before.
+        Defect::Answer(|request, answer| {
+            if request.is("GET", "/pods/contents-update") {
+                answer.json["serviceAccount"] = json!("web");
+            }
+        }),
+    ),
+    (
+        "batch-as-request-unknown",
+        Defect::Answer(|request, answer| {
+            if request.is("GET", "/pods/contents-batch-unknown") {
+                answer.json.as_object_mut().unwrap().remove("conformanceFuture");
+            }
+        }),
+    ),
+    (
+        "batch-as-request-owner",
+        Defect::Answer(|request, answer| {
+            if request.is("POST", "/pods:batch") {
+                for result in answer.json["results"].as_array_mut().into_iter().flatten() {
+                    if result["status"] == 409 && result["id"] == "batched-owner" {
+                        *result = json!({"id": "batched-owner", "status": 201});
+                    }
+                }
+            }
+        }),
+    ),
+    (
         "numbers",
         Defect::Request(|request| {
             let mut body = request.json();
