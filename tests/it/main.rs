@@ -12,6 +12,7 @@
 //! | `registries/` | registries of others, from `tests/registries/build`; skipped without them | seconds |
 //! | `browser/` | `chromium`; skipped without it | seconds |
 //! | `chart/` | the tools from `tests/chart/build`; skipped without them | seconds |
+//! | `prometheus/` | the tools from `tests/chart/build`; skipped without them | minutes |
 //! | `cluster/` | a cluster named by `POD_REGISTRAR_TEST_KUBECONFIG`; skipped without one | minutes to hours |
 //!
 //! `support/` is shared by these folders.
@@ -29,6 +30,7 @@ mod fake_registry;
 mod informer;
 mod process;
 mod project;
+mod prometheus;
 mod registries;
 mod support;
 mod upgrade;

@@ -1,7 +1,10 @@
 //! The Helm chart on a real API server, which checks every field, and the restricted Pod Security standard. They also
 //! need the tools that `tests/chart/build` builds.
 
-use std::process::Command;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use http::Request;
 use k8s_openapi::api::{
@@ -24,6 +27,7 @@ use crate::{
     support::{
         SOON,
         chart::{ChartTools, RELEASE, chart},
+        container::Container,
         eventually,
     },
 };
@@ -186,6 +190,56 @@ async fn helm_installs_upgrades_and_uninstalls() {
             if pods + leases == 0 { Ok(()) } else { Err(format!("{pods} pods, {leases} Leases")) }
         })
         .await;
+    })
+    .await;
+}
+
+/// The pod that `helm test` creates and waits for. The stand-in for the kubelet starts no container, so this runs the
+/// container as a process with the pod's account, and reports how it ended. Returns its exit code.
+async fn run_test_pod(world: &ClusterHarness, account: &Path, former: &str) -> (i32, String) {
+    let (pods, name) = (world.api::<Pod>(), format!("{}-check", world.namespace));
+    let pod = eventually("the pod runs", SOON, async || {
+        let pod = pods.get(&name).await.map_err(|error| error.to_string())?;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+        let is_new = pod.metadata.uid.as_deref() != Some(former);
+        if is_new && phase.as_deref() == Some("Running") { Ok(pod) } else { Err(format!("{phase:?}")) }
+    })
+    .await;
+    let uid = pod.metadata.uid.clone().unwrap();
+    let settings = world.api::<ConfigMap>().get(&world.namespace).await.unwrap().data;
+    let data = |config_map: &str| {
+        assert_eq!(config_map, world.namespace);
+        json!(settings)
+    };
+    let mut check = Container::of(&json!(pod), &name, world.folder.path(), data);
+    check.set("POD_REGISTRAR_KUBECONFIG", account.to_str().unwrap());
+    let code = check.start().code().await;
+    let phase = if code == 0 { "Succeeded" } else { "Failed" };
+    let ended = Patch::Merge(json!({"status": {"phase": phase}}));
+    pods.patch_status(&name, &PatchParams::default(), &ended).await.unwrap();
+    (code, uid)
+}
+
+#[tokio::test]
+async fn helm_test_has_the_result_of_check() {
+    in_cluster(async |world| {
+        let Some(tools) = ChartTools::find() else { return };
+        let values = format!("registry: {{url: '{}'}}\ncredentials: {{mount: false}}\n", world.registry.url);
+        helm(&tools, world, &["install", RELEASE, &chart()], &values);
+        let (account, kubeconfig) = (account(world).await, world.kubeconfig.to_str().unwrap().to_owned());
+        let arguments = ["test", RELEASE, "--namespace", &world.namespace, "--kubeconfig", &kubeconfig];
+        let mut former = String::new();
+        for (expected, phase) in [(0, "Succeeded"), (1, "Failed")] {
+            let mut command = tools.command("helm", &arguments);
+            let test = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let code;
+            (code, former) = run_test_pod(world, &account, &former).await;
+            assert_eq!(code, expected);
+            let output = tokio::task::spawn_blocking(|| test.wait_with_output()).await.unwrap().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() == (expected == 0) && text.contains(phase), "{output:?}");
+            world.registry.kill();
+        }
     })
     .await;
 }

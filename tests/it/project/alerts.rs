@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::docs::metrics;
 use crate::project::{rules, text};
 
-const DASHBOARD: &str = "deploy/chart/monitoring/dashboard.json";
+pub(crate) const DASHBOARD: &str = "deploy/chart/monitoring/dashboard.json";
 
 fn all_rules() -> Vec<Value> {
     rules()["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
@@ -74,6 +74,7 @@ fn released_runbooks_are_those_of_the_tag() {
 #[test]
 fn alerts_have_runbooks_and_tests() {
     let (page, tests) = (text("docs/operations.md"), text("tests/chart/rules.yaml"));
+    let faults = text("tests/it/prometheus/faults.rs");
     let (_, section) = page.split_once("\n## Alerts\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut names = Vec::new();
@@ -90,13 +91,14 @@ fn alerts_have_runbooks_and_tests() {
         let (quiet, fires) =
             (format!("alertname: {name}, exp_alerts: []"), format!("alertname: {name}, exp_alerts: [{{"));
         assert!(tests.contains(&quiet) && tests.contains(&fires), "tests/chart/rules.yaml lacks a test for {name}");
+        assert!(faults.contains(&format!("\"{name}\"")), "tests/it/prometheus/faults.rs lacks a fault for {name}");
         names.push(name.to_owned());
     }
     let runbooks = section.lines().filter_map(|line| line.strip_prefix("### PodRegistrar"));
     assert_eq!(runbooks.count(), names.len(), "a runbook for each of {names:?}, and no other");
 }
 
-fn dashboard() -> Value {
+pub(crate) fn dashboard() -> Value {
     serde_json::from_str(&text(DASHBOARD)).unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-mod alerts;
+pub(crate) mod alerts;
 mod chart;
 mod dependencies;
 mod deploy;

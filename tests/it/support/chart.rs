@@ -33,13 +33,23 @@ impl ChartTools {
         }
     }
 
-    /// Runs a tool in the home folder, to its end.
-    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> Output {
+    /// The path of a tool.
+    pub(crate) fn program(&self, tool: &str) -> PathBuf {
         let program = self.folder.join(tool);
         assert!(program.exists(), "{VARIABLE}: {} does not exist; run tests/chart/build", program.display());
-        let mut command = Command::new(program);
+        program
+    }
+
+    /// Runs a tool in the home folder, to its end.
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> Output {
+        self.command(tool, arguments).output().unwrap()
+    }
+
+    /// A tool that runs in the home folder.
+    pub(crate) fn command(&self, tool: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.program(tool));
         command.args(arguments).env_clear().env("HOME", self.home.path()).current_dir(self.home.path());
-        command.output().unwrap()
+        command
     }
 
     /// Writes a file to the home folder, and returns its path.

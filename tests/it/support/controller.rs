@@ -32,10 +32,15 @@ impl Controller {
         Self { child: Child::start(&[&common, more].concat()) }
     }
 
+    /// The address that serves health and metrics.
+    pub(crate) async fn address(&mut self) -> String {
+        let line = self.child.log_line("health and metrics are served").await;
+        line.rsplit_once("address=").expect("an address in the log").1.to_owned()
+    }
+
     /// Requests a page. Returns its status and text.
     pub(crate) async fn page(&mut self, path: &str) -> (u16, String) {
-        let line = self.child.log_line("health and metrics are served").await;
-        let (_, address) = line.rsplit_once("address=").expect("an address in the log");
+        let address = self.address().await;
         let answer = http_client().get(format!("http://{address}{path}")).send().await.expect("it answers");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     }

@@ -98,6 +98,7 @@ struct Shared {
     held: watch::Sender<Option<Predicate>>,
     kept: watch::Sender<Option<Predicate>>,
     garbler: Garbler,
+    refused: Arc<Mutex<Option<String>>>,
 }
 
 /// The proxy. It stops when it is dropped.
@@ -120,6 +121,7 @@ impl Proxy {
             held,
             kept,
             garbler: Arc::default(),
+            refused: Arc::default(),
         };
         let router = axum::Router::new().fallback(pass).layer(DefaultBodyLimit::disable()).with_state(shared.clone());
         let task = tokio::spawn(axum::serve(listener, router).into_future());
@@ -167,6 +169,11 @@ impl Proxy {
         *self.shared.garbler.lock().unwrap() = Some(Box::new(garbler));
     }
 
+    /// Rejects the writes of this record from now on, or those of no record.
+    pub(crate) fn reject(&self, uid: Option<&str>) {
+        *self.shared.refused.lock().unwrap() = uid.map(str::to_owned);
+    }
+
     /// Passes on the registry's answers again.
     pub(crate) fn ungarble(&self) {
         *self.shared.garbler.lock().unwrap() = None;
@@ -207,6 +214,9 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
     let mut held = shared.held.subscribe();
     let free = held.wait_for(|held| held.as_ref().is_none_or(|held| !held(&exchange))).await;
     free.expect("a sender that the proxy keeps");
+    if shared.refused.lock().unwrap().as_ref().is_some_and(|uid| exchange.writes_about(uid)) {
+        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+    }
     let garbler = exchange.writes().then(|| shared.garbler.lock().unwrap());
     let garble = garbler.and_then(|mut garbler| garbler.as_mut()?());
     if let Some(Garble::Wait(status)) = garble {

@@ -204,7 +204,11 @@ impl Reader {
     /// Closes a session that another process opened.
     pub(crate) async fn close_session(&self, cluster: &str, owner: &str, epoch: u64) {
         let url = format!("{}/v1/clusters/{cluster}/session?owner={owner}&epoch={epoch}", self.url);
-        let answer = self.client.delete(url).send().await.expect("it answers");
+        let mut request = self.client.delete(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.expect("it answers");
         assert_eq!(answer.status(), 204);
     }
 
