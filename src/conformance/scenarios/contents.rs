@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_differ_if_a_member_is_more_or_less() {
+    fn contents_differ_if_members_are_more_or_less() {
         let mut record = sample::record("c", "o", "u", (1, 2), "p");
         CONTENTS.iter().for_each(|(_, change)| change(&mut record));
         let record = sample::with_digest(record);
