@@ -103,7 +103,9 @@ impl<R: Registry> EventLoop<R> {
         match action {
             Action::Put(desired) if self.delivery.allows(attempt, now) => {
                 let pod = projected.or_else(|| self.records.pod_of(uid))?;
-                if lane == Lane::Live && self.receipts.wants_new() && self.ledger.known(uid) == Known::Absent {
+                // A record below another one is live once that one is registered, also in a first sync.
+                let is_first = lane == Lane::Live && self.records.families.parents_of(uid).next().is_none();
+                if is_first && self.receipts.wants_new() && self.ledger.known(uid) == Known::Absent {
                     self.receipts.sent_new(uid);
                 }
                 let content = pod.content.as_ref()?;

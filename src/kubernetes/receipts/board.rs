@@ -125,6 +125,13 @@ impl ReceiptBoard {
         pods
     }
 
+    /// Forgets the pods that the store has lost without an event.
+    pub(super) fn forget_lost(&self, view: &View) {
+        let mut marks = self.0.marks.lock();
+        marks.waiting.retain(|pod, ()| view.contains(pod));
+        marks.annotations.retain(|pod, _| view.contains(pod));
+    }
+
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         let marks = self.0.marks.lock();

@@ -217,6 +217,7 @@ async fn only_the_leader_writes() {
     world.show("web", WAITS);
     world.pass(Duration::from_secs(3_600)).await;
     assert_eq!(world.take(), []);
+    assert!(world.board.take_fresh().is_empty(), "nothing gathers while others lead");
     world.leadership.send_replace(Leadership::Alone);
     world.pass(SECOND).await;
     assert_eq!(world.take().len(), 2, "the condition and the annotation, but no Event");
@@ -341,7 +342,7 @@ async fn hanging_server_holds_eight_pods() {
     assert_eq!(world.take().len(), 8);
     world.pass(Duration::from_secs(120)).await;
     let requests = world.take().len();
-    assert!(requests < 100 && world.count("gate", "failed") >= 8, "{requests}");
+    assert!(requests < 150 && world.count("gate", "failed") >= 8, "{requests}");
 }
 
 #[tokio::test(start_paused = true)]

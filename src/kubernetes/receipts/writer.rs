@@ -53,6 +53,8 @@ const PORTION_EVERY: Duration = Duration::from_millis(100);
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The first and the longest pause of the receipts of one kind in a namespace where they are forbidden.
 const FORBIDDEN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+/// How often a standby forgets pods that lists do not show any more.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 const FAR: Duration = Duration::from_secs(3_600);
 
 /// Asks the event loops what their registries hold of these pods. Returns, for each target, an answer per pod.
@@ -167,9 +169,12 @@ impl ReceiptWriter {
     /// Writes receipts while this process leads. Never ends.
     pub async fn run(mut self, mut acknowledged: mpsc::Receiver<Acknowledgement>) {
         loop {
-            self.follow(self.clock.now());
+            let now = self.clock.now();
+            self.follow(now);
             if self.leads {
                 self.act().await;
+            } else {
+                self.stand_by(now);
             }
             let wake_at = self.wake_at(self.clock.now());
             tokio::select! {
@@ -200,13 +205,22 @@ impl ReceiptWriter {
         self.leads = leads;
     }
 
+    /// Keeps the board small. The first pass as a leader finds all pods that wait.
+    fn stand_by(&mut self, now: Moment) {
+        drop(self.board.take_fresh());
+        if now >= self.pass_at {
+            self.board.forget_lost(&self.view);
+            self.pass_at = now + FORGET_EVERY;
+        }
+    }
+
     fn wake_at(&mut self, now: Moment) -> Moment {
+        if !self.leads {
+            return self.pass_at;
+        }
         let mut wake_at = now + FAR;
         let until = self.leadership.borrow().until();
         wake_at = until.filter(|until| *until > now).map_or(wake_at, |until| wake_at.min(until));
-        if !self.leads {
-            return wake_at;
-        }
         if self.board.has_waiting() {
             wake_at = wake_at.min(self.gates_at);
         }
@@ -406,15 +420,18 @@ impl ReceiptWriter {
             Error::Forbidden(_) => {
                 let key = (kind, pod.namespace.clone());
                 let pause = self.forbidden.entry(key).or_insert(Forbidden { times: 0, until: now });
-                pause.times = pause.times.saturating_add(1);
-                pause.until = now + retry::backoff(FORBIDDEN.0 * 2, FORBIDDEN.1, pause.times, self.rng.u64(..));
+                // Those that were under way together count once.
+                if now >= pause.until {
+                    pause.times = pause.times.saturating_add(1);
+                    pause.until = now + retry::backoff(FORBIDDEN.0 * 2, FORBIDDEN.1, pause.times, self.rng.u64(..));
+                }
             }
             Error::Refused(_) => {}
-            Error::Unanswered(_) => {
+            Error::Unanswered(_) if now >= self.paused_until => {
                 self.failures = self.failures.saturating_add(1);
-                let pause = retry::backoff(PAUSE.0, PAUSE.1, self.failures, self.rng.u64(..));
-                self.paused_until = now + pause;
+                self.paused_until = now + retry::backoff(PAUSE.0, PAUSE.1, self.failures, self.rng.u64(..));
             }
+            Error::Unanswered(_) => {}
         }
         let (kind_name, pod) = (<&str>::from(kind), format!("{}/{}", pod.namespace, pod.name));
         if self.reminders.entry(kind).or_default().is_due(now) {
