@@ -376,7 +376,7 @@ impl Controller {
                 Err(LoopEnd::Error(error)) => Err(Error::from(error)),
                 Err(LoopEnd::Failed(source)) => Err(Error::TaskFailed { name: "event loop", source }),
             },
-            error = tasks.first_end() => Err(error),
+            error = tasks.first_end_before(&stop) => Err(error),
             error = lease.ended() => return Err(error),
             never = recording.run() => match never {},
         };

@@ -5,6 +5,7 @@
 use std::future::Future;
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 
@@ -27,6 +28,16 @@ impl Tasks {
             Some((_, error)) => error,
             None => std::future::pending().await,
         }
+    }
+
+    /// Waits until a task ends before `stop` is cancelled, and returns the reason. After that, it waits for ever: a task that
+    /// works for an event loop ends with it.
+    pub(super) async fn first_end_before(&mut self, stop: &CancellationToken) -> Error {
+        let error = self.first_end().await;
+        if stop.is_cancelled() {
+            std::future::pending().await
+        }
+        error
     }
 
     /// Waits until a task of this name ends, and returns the reason. Other tasks may end before it.
@@ -58,6 +69,8 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::commands::FAILED;
 
@@ -80,6 +93,17 @@ mod tests {
         let ended = end_of(async { Ok(()) }).await;
         assert!(matches!(&ended, Error::TaskEnded("watch")), "{ended}");
         assert_eq!((panicked.exit_code(), ended.exit_code()), (FAILED, FAILED));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_may_end_after_a_stop() {
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.spawn("watch", async { Ok(()) });
+        assert!(matches!(tasks.first_end_before(&stop).await, Error::TaskEnded("watch")));
+        tasks.spawn("watch", async { Ok(()) });
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(60), tasks.first_end_before(&stop)).await;
+        assert!(ended.is_err());
     }
 
     #[tokio::test]

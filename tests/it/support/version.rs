@@ -30,6 +30,10 @@ impl Version {
         Some(Self(path))
     }
 
+    pub(crate) fn is_current(&self) -> bool {
+        self.path() == Path::new(env!("CARGO_BIN_EXE_pod-registrar"))
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         Child::start_version(self.path(), arguments)
     }
