@@ -74,9 +74,9 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{- default (printf "http://%s.%s.svc:7070" .Values.referenceRegistry.name .Release.Namespace) .Values.registry.url }}
 {{- end }}
 
-{{/* The text of a setting. An empty list becomes a comma: an empty variable would count as unset. */}}
+{{/* The text of a setting. An empty list is an empty variable, which counts as the empty list. */}}
 {{- define "pod-registrar.setting" -}}
-{{- if kindIs "slice" . }}{{ default "," (join "," .) }}
+{{- if kindIs "slice" . }}{{ join "," . }}
 {{- else if kindIs "float64" . }}{{ int64 . }}
 {{- else }}{{ . }}
 {{- end }}
