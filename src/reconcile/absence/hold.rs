@@ -15,8 +15,8 @@ const NAMES_MAX: usize = 16;
 /// A hold shows this many of its records, the first ones in the order of their keys.
 const SHOWN_MAX: usize = 5;
 
-/// The name of a hold: a hash of its target and of the held UIDs. An approval therefore covers exactly these, survives a
-/// restart, and does not cover later additions or the same pods in another target.
+/// The name of a hold: a hash of its target and of the held UIDs. An approval therefore covers exactly these, survives
+/// a restart, and does not cover later additions or the same pods in another target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(String);
 
