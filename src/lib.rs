@@ -15,6 +15,7 @@
 //!
 //! | you look for | it is in |
 //! | --- | --- |
+//! | how a registry's list becomes ledger entries | `registry::mapped::kinds` pages what `registry::mapped::list` read; `controller::inventory` checks the pages, `controller::resync` and its `learning` take them, and `Ledger::inventory_has` sets the entries |
 //! | what is sent for a pod | [`reconcile::decide`], one pure function for events and for full reconciles |
 //! | which record a pod has in a registry | [`registry::Registry::project`], kept by `controller::records` |
 //! | what the registry is believed to hold | [`reconcile::ledger`], owned by the event loop |
@@ -46,9 +47,9 @@
 //!    [`registry::mapped::memory`].
 //! 3. One pure function decides about a pod. Events, full reconciles and resyncs all call it.
 //! 4. The queue holds UIDs. A request's body is built from the store when it is sent, so it is never out of date.
-//! 5. A pending change is dropped only after the registry acknowledges it, with these exceptions: the registry is known to
-//!    hold the desired record, or neither it nor the cluster has the pod; the pod cannot be read, so its record stays as
-//!    it is; or this process stops leading, and the next leader finds the change again.
+//! 5. A pending change is dropped only after the registry acknowledges it, with these exceptions: the registry is known
+//!    to hold the desired record, or neither it nor the cluster has the pod; the pod cannot be read, so its record
+//!    stays as it is; or this process stops leading, and the next leader finds the change again.
 //!
 //! | room | what it owns | what it may use |
 //! | --- | --- | --- |
@@ -71,8 +72,9 @@
 //! | [`cli`] | flags and environment variables, checked | `files`, `model`, `reconcile`, `telemetry` |
 //! | [`commands`] | each command in a file or folder of its name, and files that commands share: tasks, signals, output | everything |
 //!
-//! Unit tests stand at the end of a file, or in `tests.rs` below it when they are long. Tests share `fuzz`, the source of
-//! random input. `tests/it/project/tidy.rs` checks the arrows of this table, and `tests/it/project/naming.rs` the names.
+//! Unit tests stand at the end of a file, or in `tests.rs` below it when they are long. Tests share `fuzz`, the source
+//! of random input. `tests/it/project/tidy.rs` checks the arrows of this table, and `tests/it/project/naming.rs` the
+//! names.
 #![forbid(unsafe_code)]
 
 pub mod admin;

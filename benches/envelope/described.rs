@@ -1,5 +1,5 @@
-//! The steps for pod-registrar with a target that a file describes: those of every controller, a restart without changes,
-//! and a full reconcile.
+//! The steps for pod-registrar with a target that a file describes: those of every controller, a restart without
+//! changes, and a full reconcile.
 
 use std::time::Duration;
 
@@ -102,8 +102,8 @@ pub(crate) async fn reconcile(subject: &mut Subject, target: &Target, interval: 
     })
 }
 
-/// Milliseconds of the longest turn of the event loop that the log of the process tells. Shorter turns than 10 ms are not
-/// logged.
+/// Milliseconds of the longest turn of the event loop that the log of the process tells. Shorter turns than 10 ms are
+/// not logged.
 pub(crate) fn longest_turn(log: &str) -> f64 {
     let turns = log.lines().filter(|line| line.contains("a turn of the event loop was long"));
     let seconds = turns.filter_map(|line| line.split_once("seconds=")?.1.split(' ').next()?.parse::<f64>().ok());

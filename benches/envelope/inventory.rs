@@ -1,5 +1,5 @@
-//! An inventory of a REST API, for targets that a file describes: it keeps each record as it was put, and lists them page
-//! by page in the order of their ids.
+//! An inventory of a REST API, for targets that a file describes: it keeps each record as it was put, and lists them
+//! page by page in the order of their ids.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,6 @@
 //! A proxy between a controller and its registry that records each request and its time. Without a registry, it is a
-//! [`sink`] or an [`Inventory`]. It runs in the bench's own process, so that its processor time is in no figure of a controller.
+//! [`sink`] or an [`Inventory`]. It runs in the bench's own process, so that its processor time is in no figure of a
+//! controller.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -60,23 +60,23 @@ pub enum Command {
     /// Print which records the controller would write and delete now. Changes nothing. Exits with code 3 if there are
     /// any.
     Plan(Box<PlanSettings>),
-    /// Check what `run` needs: files, rights, the API server, the registries and the clocks. Changes nothing. Exits with
-    /// code 1 if a check fails.
+    /// Check what `run` needs: files, rights, the API server, the registries and the clocks. Changes nothing. Exits
+    /// with code 1 if a check fails.
     Check(Box<CheckSettings>),
     /// Explain one pod: its record, what each registry holds of it, and what the controller would do next. Changes
     /// nothing.
     Explain(Box<ExplainSettings>),
-    /// Show the status of the running controller: which registries are equal to the cluster, what waits and why, and how
-    /// far long work is. Changes nothing. Exits with code 3 unless all of them are equal.
+    /// Show the status of the running controller: which registries are equal to the cluster, what waits and why, and
+    /// how far long work is. Changes nothing. Exits with code 3 unless all of them are equal.
     Status(StatusSettings),
     /// Test whether a registry follows protocol v1. Writes under a cluster id of its own, and removes these records at
     /// the end. Exits with code 1 if a must is broken.
     Conformance(Box<ConformanceSettings>),
-    /// Delete all records of this cluster id and owner from one registry. Shows them first, and asks. Stop the controller
-    /// before.
+    /// Delete all records of this cluster id and owner from one registry. Shows them first, and asks. Stop the
+    /// controller first.
     Purge(Box<PurgeSettings>),
-    /// Take over records of one registry that people or other tools made, as the records of our pods. Shows them first, and
-    /// asks. Stop the controller before.
+    /// Take over records of one registry that people or other tools made, as the records of our pods. Shows them first,
+    /// and asks. Stop the controller first.
     Adopt(Box<AdoptSettings>),
 }
 
@@ -252,7 +252,8 @@ pub struct ScopeSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Record")]
 pub struct RecordSettings {
-    /// Keys of the pod labels to register; `*` and `?` are wildcards. `--label-allow=` registers none.
+    /// Keys of the pod labels to register; `*` and `?` are wildcards. `--label-allow=` registers none, as does an
+    /// empty variable.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', default_value = "*")]
     #[arg(value_parser = Checked(values::pattern))]
     pub label_allow: Vec<String>,

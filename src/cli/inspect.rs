@@ -62,8 +62,8 @@ pub struct ExplainSettings {
     /// The pod.
     #[arg(value_name = "NAMESPACE/POD", value_parser = Checked(values::pod_reference))]
     pub pod: PodReference,
-    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080. It says where the records of the
-    /// pod stand, what the registry last answered, and what happens next, also for a pod that was deleted lately.
+    /// Address of the running controller's --admin-addr, such as http://127.0.0.1:8080. It reports the state of the
+    /// pod's records, what the registry last answered, and what happens next, also for a pod that was deleted lately.
     #[arg(long, value_name = "URL", value_parser = Checked(values::admin_url))]
     pub admin: Option<Url>,
     #[command(flatten)]
@@ -82,7 +82,8 @@ pub struct ExplainSettings {
 
 #[derive(Clone, Debug, Args)]
 pub struct StatusSettings {
-    /// Address of the running controller, such as http://127.0.0.1:8080. Default: the port of --admin-addr on this machine.
+    /// Address of the running controller, such as http://127.0.0.1:8080. Default: the port of --admin-addr on this
+    /// machine.
     #[arg(value_name = "URL", value_parser = Checked(values::admin_url))]
     pub url: Option<Url>,
     /// The --admin-addr of a controller on this machine, for use without a URL.

@@ -1,8 +1,9 @@
 //! Reads the command line and the environment.
 //!
-//! Every flag with a value has an environment variable, `POD_REGISTRAR_<FLAG>`, except those of the demo. A flag wins over its variable, and an empty variable
-//! counts as unset. Values are checked when they are parsed. An error names the flag or the variable, says what is
-//! wrong with its value, and how to fix it. Nothing here ends the process.
+//! Every flag with a value has an environment variable, `POD_REGISTRAR_<FLAG>`, except those of the demo. A flag wins
+//! over its variable. An empty variable counts as unset, and that of a list as the empty list. Values are checked when
+//! they are parsed. An error names the flag or the variable, says what is wrong with its value, and how to fix it.
+//! Nothing here ends the process.
 
 pub mod conformance;
 pub mod export;
@@ -76,9 +77,10 @@ fn with_variable(flag: Arg) -> Arg {
     let Some(variable) = flag.get_long().filter(|_| flag.get_action().takes_values()).map(variable) else {
         return flag;
     };
-    // clap does not treat an empty variable as unset.
+    // clap does not treat an empty variable as unset. A list has no default then: who empties the list of registered
+    // labels does not want all of them.
     if env::var_os(&variable).is_some_and(|value| value.is_empty()) {
-        return flag;
+        return if flag.get_value_delimiter().is_some() { flag.default_value(None::<&str>) } else { flag };
     }
     flag.env(variable).hide_env_values(true)
 }

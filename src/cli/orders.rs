@@ -1,10 +1,14 @@
 //! The flags of commands that change the records of one target because an operator says so.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::{
-    flags::{ClusterSettings, ElectionSettings, LogSettings, RecordSettings, RegistrySettings, ScopeSettings},
+    flags::{ClusterSettings, LogSettings, RecordSettings, RegistrySettings, ScopeSettings},
+    refusal::Checked,
     targets::{OutputSettings, OwnerSettings},
+    values::{self, LeaseName},
 };
 
 #[derive(Clone, Debug, Args)]
@@ -20,7 +24,7 @@ pub struct PurgeSettings {
     #[command(flatten)]
     pub owner: OwnerSettings,
     #[command(flatten)]
-    pub election: ElectionSettings,
+    pub election: OrderElectionSettings,
     #[command(flatten)]
     pub cluster: ClusterSettings,
     #[command(flatten)]
@@ -49,11 +53,28 @@ pub struct AdoptSettings {
     #[command(flatten)]
     pub record: RecordSettings,
     #[command(flatten)]
-    pub election: ElectionSettings,
+    pub election: OrderElectionSettings,
     #[command(flatten)]
     pub cluster: ClusterSettings,
     #[command(flatten)]
     pub output: OutputSettings,
     #[command(flatten)]
     pub log: LogSettings,
+}
+
+/// How a command makes sure that no controller writes beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct OrderElectionSettings {
+    /// Lease of the controller. The command holds it while it writes, and refuses to run while a controller leads.
+    /// Without it, nothing keeps a controller from writing at the same time, so stop the controller yourself.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Checked(values::lease))]
+    pub lease: Option<LeaseName>,
+    /// How long the Lease stays taken if this command dies: the --lease-duration of the controller. The command waits
+    /// that long and 5s more for a Lease that is taken. 3s to 5m, in whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = Checked(values::lease_duration))]
+    pub lease_duration: Duration,
+    /// Name of this process in the Lease, and in its session with the registry. Default: the host's name.
+    #[arg(long, value_name = "NAME", value_parser = Checked(values::id))]
+    pub instance: Option<String>,
 }

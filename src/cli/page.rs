@@ -17,7 +17,8 @@ value has a variable: `POD_REGISTRAR_` and the name of the flag, in capitals and
 Only the flags of `demo` have none, so that it never uses the registry or the cluster of `run`.
 
 - A flag wins over its variable, and the variable wins over the default.
-- An empty variable counts as unset.
+- An empty variable counts as unset. The variable of a list is the exception: if it is empty, so is
+  the list. An empty `POD_REGISTRAR_LABEL_ALLOW` registers no labels.
 - A flag that takes a list can be repeated. In one flag, and in its variable, commas separate the
   items.
 - A duration is a number and a unit, such as `500ms`, `10s`, `30m` or `1h30m`.

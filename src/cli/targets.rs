@@ -28,8 +28,8 @@ pub enum TargetsCommand {
     /// Read the registry of a target: what it holds, one record as it is read, and which guarantees hold. Changes
     /// nothing.
     Check(CheckTargetSettings),
-    /// Write made-up records to the registry of a target, read them and delete them: one alone, and two in a batch if the
-    /// target has one. Shows each request and its answer.
+    /// Write made-up records to the registry of a target, read them and delete them: one alone, and two in a batch if
+    /// the target has one. Shows each request and its answer.
     Try(TrySettings),
 }
 

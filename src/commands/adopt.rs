@@ -1,8 +1,8 @@
 //! `pod-registrar adopt`: takes over records that people or other tools made, so that they become those of our pods.
 //!
-//! For each record that a pod lacks, the registry is asked for one in its place. What would be taken over is shown first.
-//! Then each of these pods and the record in its place are read again, and our record is written over the other one, as the
-//! controller would write it. Of records that belong together, the parents come first.
+//! For each record that a pod lacks, the registry is asked for one in its place. What would be taken over is shown
+//! first. Then each of these pods and the record in its place are read again, and our record is written over the other
+//! one, as the controller would write it. Of records that belong together, the parents come first.
 
 mod plan;
 mod report;

@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Error, target_settings::TargetSettings};
 use crate::{
-    cli::{flags::ElectionSettings, values::LeaseName},
+    cli::{orders::OrderElectionSettings, values::LeaseName},
     clock::Clock,
     kubernetes::lease::{LeaseClient, LeaseRef, elector::Elector},
     reconcile::{
@@ -54,9 +54,9 @@ pub(super) fn stand(
 /// A process that does not lead for the duration of a Lease and this time has a rival.
 const LEADS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Refuses to write without the Lease of the controller if the registry compares terms. That of a process without a Lease
-/// is newer than the terms of each Lease that was created before.
-pub(super) fn check(target: &TargetSettings, election: &ElectionSettings) -> Result<(), Error> {
+/// Refuses to write without the Lease of the controller if the registry compares terms. That of a process without a
+/// Lease is newer than the terms of each Lease that was created before.
+pub(super) fn check(target: &TargetSettings, election: &OrderElectionSettings) -> Result<(), Error> {
     if election.lease.is_some() || !target.names_terms() {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub(super) fn check(target: &TargetSettings, election: &ElectionSettings) -> Res
 /// Runs `work` while this process leads, for commands that end. Gives up if another process keeps the Lease.
 pub(super) async fn while_leading<T>(
     leases: Option<LeaseClient>,
-    election: &ElectionSettings,
+    election: &OrderElectionSettings,
     candidate: Candidate<'_>,
     work: impl AsyncFnOnce(watch::Receiver<Leadership>) -> Result<T, Error>,
 ) -> Result<T, Error> {

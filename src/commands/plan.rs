@@ -1,7 +1,8 @@
 //! `pod-registrar plan`: prints which records the controller would write and delete now.
 //!
-//! Each registry is read first, then the pods are listed once. Whether a record is written is decided by the controller's
-//! own function. The controller confirms that pods are gone before it deletes their records; this command does not.
+//! Each registry is read first, then the pods are listed once. Whether a record is written is decided by the
+//! controller's own function. The controller confirms that pods are gone before it deletes their records; this command
+//! does not.
 //!
 //! A target without a `list` cannot be compared. The others are.
 

@@ -1,9 +1,10 @@
 //! `pod-registrar purge`: deletes all records of one target that have our owner mark.
 //!
-//! The records are shown first: those that the registry lists, or else those in the memory of the target. Then the event
-//! loop of the controller runs over a cluster that has no pods, so that the deletions pass the same absence guard, at the
-//! same bounded rate, as after a loss of all pods. What an operator approves otherwise, the answer to the question
-//! approves here, unless there are more records than were shown. Each record is looked up again before it is deleted.
+//! The records are shown first: those that the registry lists, or else those in the memory of the target. Then the
+//! event loop of the controller runs over a cluster that has no pods, so that the deletions pass the same absence
+//! guard, at the same bounded rate, as after a loss of all pods. What an operator approves otherwise, the answer to the
+//! question approves here, unless there are more records than were shown. Each record is looked up again before it is
+//! deleted.
 
 mod empty_cluster;
 mod progress;
@@ -31,7 +32,10 @@ use super::{
     target_settings::{self, TargetConnection, TargetKind, TargetSettings},
 };
 use crate::{
-    cli::{flags::ElectionSettings, orders::PurgeSettings, targets::OwnerSettings},
+    cli::{
+        orders::{OrderElectionSettings, PurgeSettings},
+        targets::OwnerSettings,
+    },
     clock::Clock,
     controller::{
         event_loop::EventLoop,
@@ -151,7 +155,7 @@ impl Purge {
     /// or after a signal.
     async fn run(
         &self,
-        election: &ElectionSettings,
+        election: &OrderElectionSettings,
         targets: Vec<&'static str>,
         cluster: Option<&ClusterConnection>,
         stop: &CancellationToken,

@@ -18,8 +18,8 @@ pub(super) struct Consent {
 }
 
 impl Consent {
-    /// Whether the operator wants `what`, such as "delete them", to be done with this number of records. Shows these lines
-    /// before it asks. Without a person who can answer, the answer is no.
+    /// Whether the operator wants `what`, such as "delete them", to be done with this number of records. Shows these
+    /// lines before it asks. Without a person who can answer, the answer is no.
     pub(super) async fn is_given(&self, what: &str, records: usize, shown: Vec<String>) -> Result<bool, Error> {
         if self.yes {
             return Ok(true);

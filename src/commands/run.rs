@@ -1,5 +1,5 @@
-//! `pod-registrar run`: the controller. It puts together the informers, the event loop of each target, the Lease and the
-//! admin pages.
+//! `pod-registrar run`: the controller. It puts together the informers, the event loop of each target, the Lease and
+//! the admin pages.
 
 mod export;
 mod fan_out;

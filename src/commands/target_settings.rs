@@ -255,7 +255,7 @@ pub(super) fn config(connection: &ConnectionSpec, request_timeout: Duration) -> 
 mod tests {
     use super::*;
     use crate::{
-        cli::{self, flags::ElectionSettings, values::LeaseName},
+        cli::{self, orders::OrderElectionSettings, values::LeaseName},
         commands::lease,
         demo::pod::pod,
         model::pod::to_record::{self, AllowList, Rule},
@@ -293,8 +293,10 @@ targets:
         let _ = rustls::crypto::ring::default_provider().install_default();
         let file = "targets:\n  - {name: a, preset: etcd, url: http://a}\n  - {name: b, preset: skydns, url: http://b, \
                     vars: {zone: b.example}}\n  - {name: c, preset: rest, url: http://c}\n  - {name: d, preset: v1, url: http://d}\n";
-        let (targets, mut election) = (targets(file).unwrap(), cli::defaults("http://127.0.0.1:9").unwrap().election);
-        let refused = |election: &ElectionSettings| -> Vec<bool> {
+        let targets = targets(file).unwrap();
+        let mut election =
+            OrderElectionSettings { lease: None, lease_duration: Duration::from_secs(15), instance: None };
+        let refused = |election: &OrderElectionSettings| -> Vec<bool> {
             targets.iter().map(|target| lease::check(target, election).is_err()).collect()
         };
         assert_eq!(refused(&election), [true, true, false, false]);

@@ -1,6 +1,7 @@
 //! The essential tasks of a command. When one of them ends, the command ends with an error that names it.
 //!
-//! `tokio_util::task::JoinMap` would replace `names`, but its feature brings a third copy of `hashbrown` for five lines.
+//! `tokio_util::task::JoinMap` would replace `names`, but its feature brings a third copy of `hashbrown` for five
+//! lines.
 
 use std::future::Future;
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// The complete events of a text, as `{"id": …, "data": …}`. `data` is `null` if it is no JSON. An event that has no data,
-/// such as a comment, is none.
+/// The complete events of a text, as `{"id": …, "data": …}`. `data` is `null` if it is no JSON. An event that has no
+/// data, such as a comment, is none.
 pub(super) fn parse(text: &str) -> Vec<Value> {
     let (mut events, mut id, mut data) = (Vec::new(), None::<String>, Vec::new());
     let text = text.replace("\r\n", "\n").replace('\r', "\n");

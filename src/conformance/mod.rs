@@ -1,4 +1,5 @@
-//! Asks a registry whether it follows protocol v1: the requests, the rules that the answers are judged by, and the report.
+//! Asks a registry whether it follows protocol v1: the requests, the rules that the answers are judged by, and the
+//! report.
 //!
 //! ```text
 //!  scenarios: requests in an order that makes a rule visible --> http: one request, one probe

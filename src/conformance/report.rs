@@ -25,7 +25,7 @@ use super::{
 
 /// What a check showed.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum RuleStatus {
     Passed,
     Broken(Box<Breach>),
     /// The reason.
@@ -44,7 +44,7 @@ pub struct RuleResult {
     /// The rule's id, or a longer one if the rule has several checks.
     pub id: String,
     pub rule: &'static ProtocolRule,
-    pub standing: Standing,
+    pub status: RuleStatus,
 }
 
 #[derive(Clone, Debug)]
@@ -62,22 +62,20 @@ pub struct ConformanceReport {
 
 impl ConformanceReport {
     pub fn broken(&self, level: Level) -> impl Iterator<Item = (&RuleResult, &Breach)> {
-        self.results.iter().filter(move |result| result.rule.level == level).filter_map(|result| {
-            match &result.standing {
-                Standing::Broken(breach) => Some((result, &**breach)),
-                Standing::Passed | Standing::Skipped(_) => None,
-            }
+        self.results.iter().filter(move |result| result.rule.level == level).filter_map(|result| match &result.status {
+            RuleStatus::Broken(breach) => Some((result, &**breach)),
+            RuleStatus::Passed | RuleStatus::Skipped(_) => None,
         })
     }
 
     pub fn passed(&self) -> impl Iterator<Item = &RuleResult> {
-        self.results.iter().filter(|result| matches!(result.standing, Standing::Passed))
+        self.results.iter().filter(|result| matches!(result.status, RuleStatus::Passed))
     }
 
     pub fn skipped(&self) -> impl Iterator<Item = (&RuleResult, &str)> {
-        self.results.iter().filter_map(|result| match &result.standing {
-            Standing::Skipped(why) => Some((result, why.as_str())),
-            Standing::Passed | Standing::Broken(_) => None,
+        self.results.iter().filter_map(|result| match &result.status {
+            RuleStatus::Skipped(why) => Some((result, why.as_str())),
+            RuleStatus::Passed | RuleStatus::Broken(_) => None,
         })
     }
 
@@ -156,14 +154,14 @@ fn broken_lines(result: &RuleResult, breach: &Breach) -> Vec<String> {
 }
 
 fn check_json(result: &RuleResult) -> Value {
-    let RuleResult { id, rule, standing } = result;
+    let RuleResult { id, rule, status } = result;
     let mut check = json!({
         "id": id, "level": rule.level.name(), "section": rule.section, "sentence": rule.sentence, "fix": rule.fix,
     });
-    match standing {
-        Standing::Passed => check["result"] = json!("passed"),
-        Standing::Skipped(why) => (check["result"], check["why"]) = (json!("skipped"), json!(why)),
-        Standing::Broken(breach) => {
+    match status {
+        RuleStatus::Passed => check["result"] = json!("passed"),
+        RuleStatus::Skipped(why) => (check["result"], check["why"]) = (json!("skipped"), json!(why)),
+        RuleStatus::Broken(breach) => {
             let Breach { why, probe } = &**breach;
             (check["result"], check["why"]) = (json!("broken"), json!(why));
             check["request"] = json!({"method": probe.method, "path": format!("/{}", probe.path)});
@@ -189,14 +187,14 @@ mod tests {
         let answer = ProbeAnswer { status: 200, body: "<a & \"b\">\u{7}".to_owned(), ..ProbeAnswer::default() };
         let probe = Probe { method: "PUT", path: "v1/x?a=1&b=2".to_owned(), body: None, answer: Ok(answer) };
         let breach = Box::new(Breach { why: "expected 409, got 200".to_owned(), probe });
-        let result = |rule: &'static ProtocolRule, standing| RuleResult { id: rule.id(), rule, standing };
+        let result = |rule: &'static ProtocolRule, status| RuleResult { id: rule.id(), rule, status };
         ConformanceReport {
             url: "http://localhost/".to_owned(),
             cluster: "conformance-1".to_owned(),
             results: vec![
-                result(&sessions::FENCED_WRITE, Standing::Broken(breach)),
-                result(&access::PROBLEM_DETAIL, Standing::Passed),
-                result(&access::HEAD, Standing::Skipped("it is not answered".to_owned())),
+                result(&sessions::FENCED_WRITE, RuleStatus::Broken(breach)),
+                result(&access::PROBLEM_DETAIL, RuleStatus::Passed),
+                result(&access::HEAD, RuleStatus::Skipped("it is not answered".to_owned())),
             ],
             incomplete: None,
             leftovers: None,

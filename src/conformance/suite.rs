@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     http::{Credentials, HttpProber},
     probe::{Expectation, Probe, expect},
-    report::{Breach, RuleResult, Standing},
+    report::{Breach, RuleResult, RuleStatus},
     rule::ProtocolRule,
     rules, sample,
 };
@@ -86,14 +86,14 @@ impl Suite {
 
     /// The same for one of several checks of a rule.
     pub(super) fn judge_as(&mut self, id: String, rule: &'static ProtocolRule, probe: &Probe, outcome: Expectation) {
-        let standing = match outcome {
-            Ok(()) => Standing::Passed,
-            Err(why) => Standing::Broken(Box::new(Breach { why, probe: probe.clone() })),
+        let status = match outcome {
+            Ok(()) => RuleStatus::Passed,
+            Err(why) => RuleStatus::Broken(Box::new(Breach { why, probe: probe.clone() })),
         };
         match self.results.iter_mut().find(|result| result.id == id) {
-            None => self.results.push(RuleResult { id, rule, standing }),
-            Some(RuleResult { standing: Standing::Broken(_), .. }) => {}
-            Some(result) => result.standing = standing,
+            None => self.results.push(RuleResult { id, rule, status }),
+            Some(RuleResult { status: RuleStatus::Broken(_), .. }) => {}
+            Some(result) => result.status = status,
         }
     }
 
@@ -110,26 +110,26 @@ impl Suite {
     /// Notes why a rule is not judged.
     pub(super) fn skip(&mut self, rule: &'static ProtocolRule, why: &str) {
         if !self.results.iter().any(|result| result.rule.name == rule.name) {
-            let standing = Standing::Skipped(why.to_owned());
-            self.results.push(RuleResult { id: rule.id(), rule, standing });
+            let status = RuleStatus::Skipped(why.to_owned());
+            self.results.push(RuleResult { id: rule.id(), rule, status });
         }
     }
 
     pub(super) fn is_skipped(&self, rule: &'static ProtocolRule) -> bool {
         self.results
             .iter()
-            .any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Skipped(_)))
+            .any(|result| result.rule.name == rule.name && matches!(result.status, RuleStatus::Skipped(_)))
     }
 
     pub(super) fn is_broken(&self, rule: &'static ProtocolRule) -> bool {
         self.results
             .iter()
-            .any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Broken(_)))
+            .any(|result| result.rule.name == rule.name && matches!(result.status, RuleStatus::Broken(_)))
     }
 
     /// Whether a rule was judged, and not broken so far.
     pub(super) fn is_passed(&self, rule: &'static ProtocolRule) -> bool {
-        self.results.iter().any(|result| result.rule.name == rule.name && matches!(result.standing, Standing::Passed))
+        self.results.iter().any(|result| result.rule.name == rule.name && matches!(result.status, RuleStatus::Passed))
     }
 
     pub(super) fn skip_all(&mut self, rules: &'static [ProtocolRule], why: &str) {

@@ -9,8 +9,8 @@
 //! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive. Records of kinds that belong to others go first |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
-//! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes. The
-//! header of `event_loop::decisions` lists all of them.
+//! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes.
+//! The header of `event_loop::decisions` lists all of them.
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
@@ -417,8 +417,8 @@ impl Absences {
         in_order(self.guard.release(now))
     }
 
-    /// The same for records that belong to others: `depth` says how many records stand above one. A record waits for those
-    /// that stand deeper, because any of them may belong to it.
+    /// The same for records that belong to others: `depth` says how many records stand above one. A record waits for
+    /// those that stand deeper, because any of them may belong to it.
     pub(super) fn release_deepest(
         &mut self,
         depth: &dyn Fn(&Uid) -> usize,

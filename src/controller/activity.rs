@@ -1,6 +1,7 @@
 //! What people see of a target besides its status: the last acknowledged changes, and how far the writes are.
 //!
-//! The acknowledged keys are only kept at first. They get their names once per second, so that a change costs no lookup.
+//! The acknowledged keys are only kept at first. They get their names once per second, so that a change costs no
+//! lookup.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Whether the registry may be sent requests, and what it can do.
 //!
-//! A failed request opens the [`CircuitBreaker`]. After its pause, the request for the capabilities goes first, because it
-//! changes nothing; then one write; then everything.
+//! A failed request opens the [`CircuitBreaker`]. After its pause, the request for the capabilities goes first, because
+//! it changes nothing; then one write; then everything.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Delivery: from queued pods to write requests, within all limits. [`answers`] handles the results.
 //!
-//! A single change is sent at once. While the allowed number of requests is in flight, changes gather for the next batch.
+//! A single change is sent at once. While the allowed number of requests is in flight, changes gather for the next
+//! batch.
 //!
 //! The limits of writes. Those of the process come first, then those of one batch, then those of one pod:
 //!
@@ -91,8 +92,8 @@ pub(super) struct Delivery {
     rng: fastrand::Rng,
 }
 
-/// Counts turns. Retries have a count of their own: by the count of batches, a regular load could give all retries that the
-/// budget allows to deletions.
+/// Counts turns. Retries have a count of their own: by the count of batches, a regular load could give all retries that
+/// the budget allows to deletions.
 #[derive(Default)]
 struct Turns {
     batches: usize,
@@ -245,8 +246,8 @@ impl Delivery {
         let available = self.writes.available(now);
         let waiting = ledger.backlog_of(BacklogKind::Backfill) + self.queue.ready(Lane::Backfill);
         self.backfill_portion = waiting.min(limit.items).min(self.writes.most()).max(1);
-        // In full batches: otherwise one would leave with each part of a full reconcile, or with each write that the limit
-        // allows.
+        // In full batches: otherwise one would leave with each part of a full reconcile, or with each write that the
+        // limit allows.
         let backfill = available >= self.backfill_portion && (waiting >= limit.items || !gathers);
         limit.items = limit.items.min(available);
         Batch {
@@ -256,8 +257,8 @@ impl Delivery {
             max_bytes: registry.max_batch_bytes,
             batched,
             divided: Isolation::None,
-            // Deletions always go first. Then the order alternates, so that neither retries nor first attempts wait for all of
-            // the others.
+            // Deletions always go first. Then the order alternates, so that neither retries nor first attempts wait for
+            // all of the others.
             turn: if self.turns.batches.is_multiple_of(2) { RetryTurn::First } else { RetryTurn::Last },
             backfill,
             // In portions, so that rewrites do not leave one by one.

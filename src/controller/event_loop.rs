@@ -1,10 +1,10 @@
 //! The event loop: receives one thing, hands it to the part it belongs to, and lets all parts act that are due.
 //!
-//! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files of
-//! their own: `intake` for pod events, `decisions` for one pod or all, `deliver` for batches, `order` for records that
-//! belong together, `replies` for the registry's answers, `explain` for questions about one pod, `activity` for what people
-//! see of the target, `turn` for work that takes several turns, `receipts` for the
-//! writer of receipts.
+//! The loop owns the ledger and the parts, and applies their effects (`apply`). Steps that need several parts are files
+//! of their own: `intake` for pod events, `projected` for pods that the registry sees otherwise, `decisions` for one
+//! pod or all, `deliver` for batches, `order` for records that belong together, `replies` for the registry's answers,
+//! `explain` for questions about one pod, `activity` for what people see of the target, `receipts` for the writer of
+//! receipts, `turn` for work that takes several turns.
 //!
 //! A part says when it is due, and the loop sleeps until then. The reporter is due once per second.
 
@@ -141,11 +141,12 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Keeps the registry equal to the view until `shutdown`. Then waits for the requests in flight and closes the session.
-    /// Changes that are still pending are found again at the next start.
+    /// Keeps the registry equal to the view until `shutdown`. Then waits for the requests in flight and closes the
+    /// session. Changes that are still pending are found again at the next start.
     ///
     /// # Errors
-    /// The cluster turns out to be another one, the session belongs to another cluster, or the watches or the checks end.
+    /// The cluster turns out to be another one, the session belongs to another cluster, or the watches or the checks
+    /// end.
     pub async fn run(mut self, mut inputs: Inputs, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {

@@ -37,14 +37,15 @@ use crate::{
 
 /// How often the pages of a bucket are begun again because their token expired.
 const EXPIRIES: u32 = 3;
-/// Up to this number of differing buckets, each bucket is read by its own requests. A larger number is read so only if that
-/// takes no more requests than pages over all buckets.
+/// Up to this number of differing buckets, each bucket is read by its own requests. A larger number is read so only if
+/// that takes no more requests than pages over all buckets.
 const FEW_BUCKETS: usize = 16;
 /// The most records in a page.
 pub(super) const PAGE_ITEMS: usize = 5_000;
 /// A page that does not come in time is asked for with a quarter of the records, but with at least this number.
 const PAGE_ITEMS_LEAST: usize = 50;
-/// The most ids of an inventory. One with more is discarded: no cluster has that many pods, and the ids are kept in memory.
+/// The most ids of an inventory. One with more is discarded: no cluster has that many pods, and the ids are kept in
+/// memory.
 const IDS_MAX: usize = 2_000_000;
 /// A step ends with the first answer after this time. Each step costs a pass over all records.
 const STEP: Duration = Duration::from_secs(20);
@@ -55,7 +56,8 @@ pub(super) enum Error {
     /// A request failed.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// The number of ids differs from the count in the answer, by more than the changes made during the reading explain.
+    /// The number of ids differs from the count in the answer, by more than the changes made during the reading
+    /// explain.
     #[error("the inventory lists {ids} ids and counts {count}; discarding them and reading again")]
     Mismatch { ids: usize, count: u64 },
     /// The client says what is wrong with it.
@@ -94,8 +96,8 @@ pub(super) struct ReadCounts {
 }
 
 impl ReadCounts {
-    /// The number of records that were read, and of all to read. That is not known if the registry only counts what it has
-    /// listed so far.
+    /// The number of records that were read, and of all to read. That is not known if the registry only counts what it
+    /// has listed so far.
     pub(super) fn done_of(&self) -> (u64, Option<u64>) {
         let (read, total) = (self.read.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
         (read, Some(total).filter(|total| *total > read))
@@ -332,7 +334,8 @@ impl Differing {
 }
 
 impl Pages {
-    /// Reads the next page, or begins again if the token of the pages has expired. Returns the count after the last page.
+    /// Reads the next page, or begins again if the token of the pages has expired. Returns the count after the last
+    /// page.
     async fn turn<R: Registry>(
         &mut self,
         registry: &R,
@@ -388,8 +391,8 @@ impl Pages {
     }
 }
 
-/// Checks that the number of ids equals the count, except for changes made during the reading. The count in a page of a bucket
-/// may be that of the bucket or that of all records.
+/// Checks that the number of ids equals the count, except for changes made during the reading. The count in a page of a
+/// bucket may be that of the bucket or that of all records.
 fn add_up(ids: usize, last: Count, digested: Option<Counts>) -> Result<(), Error> {
     let near = |a: u64, b: u64, changes: u64| a.abs_diff(b) <= changes;
     let (named, count) = (ids as u64, last.count);

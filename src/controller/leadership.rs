@@ -32,8 +32,8 @@ impl Term {
         self.current
     }
 
-    /// Whether this process may write. `now` has to be read for this call: the process may have been suspended in the middle
-    /// of a turn, while its term ended.
+    /// Whether this process may write. `now` has to be read for this call: the process may have been suspended in the
+    /// middle of a turn, while its term ended.
     pub(super) fn leads(&self, now: Moment) -> bool {
         self.current.is_some() && self.until.is_none_or(|until| now < until)
     }

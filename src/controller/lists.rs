@@ -1,5 +1,5 @@
-//! The newest complete list of each watch. They show which pods are absent; if they are too old, the watches have to list
-//! again.
+//! The newest complete list of each watch. They show which pods are absent; if they are too old, the watches have to
+//! list again.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::{
     reconcile::{absence::CompleteList, pod_event::WatchList},
 };
 
-/// If a requested list does not come, it is requested again after the first time, then after twice as long, up to the second.
+/// If a requested list does not come, it is requested again after the first time, then after twice as long, up to the
+/// second.
 const RELIST_BACKOFF: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 pub(super) struct Lists {
@@ -104,8 +105,8 @@ impl Lists {
         }
     }
 
-    /// The lists of all watches as one: begun with the oldest of them, trusted if all are. None if the list of any watch is
-    /// missing, failed or unusable.
+    /// The lists of all watches as one: begun with the oldest of them, trusted if all are. None if the list of any
+    /// watch is missing, failed or unusable.
     pub(super) fn over_all(&self) -> Option<CompleteList> {
         let all = self.watches.iter().map(|watch| watch.usable()).collect::<Option<Vec<_>>>()?;
         together(all.into_iter())

@@ -1,7 +1,7 @@
 //! The controller: an event loop that keeps the registry equal to the store.
 //!
-//! One task owns the ledger and all parts, so there are no locks. A part does not know the others: it says when it is due,
-//! and returns requests and effects as values.
+//! One task owns the ledger and all parts, so there are no locks. A part does not know the others: it says when it is
+//! due, and returns requests and effects as values.
 //!
 //! ```text
 //!   pod events            answers about absences       Lease, approvals           replies of the registry
@@ -25,6 +25,7 @@
 //! | Where is a deletion decided? | `event_loop::decisions` calls [`crate::reconcile::decide::decide`]; an inferred one first passes `absences` |
 //! | Which record does a pod have? | `records`, filled by `event_loop::projected` if the registry does not see pods as the store does |
 //! | How much does one turn do, and what goes on in the next ones? | `event_loop::turn` |
+//! | How does a registry's list become ledger entries? | `inventory` reads and checks pages, `resync` orders them; `resync::learning` calls `Ledger::inventory_has` for each record |
 //! | How are writes and retries limited? | the table in `delivery` |
 //! | Where does a new request to the registry belong? | a variant of `requests::Request`, returned by the part that needs it |
 //! | What happens for a registry without a feature? | `event_loop::EventLoop::ask_registry`; batches in `event_loop::deliver` |

@@ -61,8 +61,8 @@ pub struct ControllerOptions {
     pub stop_within: Duration,
     /// What to do with records that only an earlier scope selected.
     pub on_scope_change: ScopeChangePolicy,
-    /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to be
-    /// higher than the epochs of earlier processes.
+    /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to
+    /// be higher than the epochs of earlier processes.
     pub start_epoch: u64,
     /// The seed of jitter and samples.
     pub seed: u64,

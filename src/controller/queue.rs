@@ -9,8 +9,8 @@ use crate::{
 
 /// How urgent a key is, the most urgent first. Batches take the lanes in the order of [`OpenLanes`].
 ///
-/// A lane keeps the order of its keys, except for `DeleteRetry` and `PutRetry`: the newest failure goes first, so that a lost
-/// answer does not wait behind thousands of records that keep failing.
+/// A lane keeps the order of its keys, except for `DeleteRetry` and `PutRetry`: the newest failure goes first, so that
+/// a lost answer does not wait behind thousands of records that keep failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// Deletions go first: a record of a pod that is gone does more harm than a missing record.
@@ -132,8 +132,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues a key, or moves it to a more urgent lane. The kind of attempt is the newest one: it depends on what is to be
-    /// sent, which may have changed.
+    /// Queues a key, or moves it to a more urgent lane. The kind of attempt is the newest one: it depends on what is to
+    /// be sent, which may have changed.
     pub(super) fn push(&mut self, uid: &Uid, lane: Lane) {
         self.undelay(uid);
         let stays = |place: &Lane| *place <= lane && place.attempt() == lane.attempt();

@@ -10,8 +10,8 @@
 //! | has a record per selected pod | UID of the pod | [`by_pod`] | 60 |
 //! | has ids that pods can share, or several records per pod | made of the id | [`by_key`] | 160 |
 //!
-//! A pod that cannot be read, or whose record cannot be made, keeps its record as it is. So does a record that waits for
-//! what the registry assigns to another one. [`families`] has the records that belong to others.
+//! A pod that cannot be read, or whose record cannot be made, keeps its record as it is. So does a record that waits
+//! for what the registry assigns to another one. [`families`] has the records that belong to others.
 
 pub(super) mod absent;
 mod by_key;

@@ -224,7 +224,7 @@ impl Reporter {
                 error = %failure,
                 failures,
                 pause_ms,
-                "the memory of the target cannot be used; the target waits. Fix it as the field error says"
+                "the memory file of the target cannot be used; the target waits. Fix it as the field error says"
             );
         } else {
             tracing::warn!(?request, error = %failure, failures, pause_ms, "request to the registry failed; pausing");
@@ -263,7 +263,7 @@ impl Reporter {
                 failures,
                 pending,
                 error,
-                "the memory of the target still cannot be used; the target waits. Fix it as the field error says"
+                "the memory file of the target still cannot be used; the target waits. Fix it as the field error says"
             );
         } else {
             tracing::warn!(lasted_s, failures, pending, error, "requests to the registry still fail; retrying");

@@ -1,7 +1,9 @@
-//! The resync: comparing the ledger with the registry's inventory, part by part. [`learning`] has what follows from a part.
+//! The resync: comparing the ledger with the registry's inventory, part by part. [`learning`] has what follows from a
+//! part.
 //!
 //! A resync begins with each session, at the resync interval, and when many records are uncertain. Its findings change
-//! the ledger, and a full reconcile follows. A registry without an inventory has the same intervals, with nothing to read.
+//! the ledger, and a full reconcile follows. A registry without an inventory has the same intervals, with nothing to
+//! read.
 
 mod learning;
 
@@ -48,7 +50,7 @@ pub(super) struct Resync {
     reading: Option<(Moment, Arc<ReadCounts>)>,
     /// When the last resync was complete.
     compared_at: Option<Moment>,
-    /// DesiredRecords in a page, at most. Fewer after a page that did not come in time.
+    /// Records in a page, at most. Fewer after a page that did not come in time.
     limit: usize,
     /// Whether the inventory was small before this process wrote.
     is_small: bool,

@@ -1,7 +1,7 @@
 //! The writer session: opening it, keeping it alive, losing it, and other writers.
 //!
-//! [`Session`] is the state machine. `opening` opens sessions and declares what the next process has to know; `other_writers`
-//! handles other writers and the loss of the session.
+//! [`Session`] is the state machine. `opening` opens sessions and declares what the next process has to know;
+//! `other_writers` handles other writers and the loss of the session.
 
 mod opening;
 mod other_writers;

@@ -1,8 +1,8 @@
 //! Pods that a second list shows and this process has not seen.
 //!
-//! If the keys of records are not UIDs, any absent record may belong to such a pod. Mostly it was created or deleted while
-//! the list was read, and its event is still to come or has come already. So the list counts only after some time, and if
-//! pods are unknown even then, none of the absences counts.
+//! If the keys of records are not UIDs, any absent record may belong to such a pod. Mostly it was created or deleted
+//! while the list was read, and its event is still to come or has come already. So the list counts only after some
+//! time, and if pods are unknown even then, none of the absences counts.
 
 use std::{collections::HashSet, time::Duration};
 

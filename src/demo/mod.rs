@@ -1,5 +1,5 @@
-//! The surroundings of the `demo` command: an API server in memory, over real HTTP, with simulated pods, and an inventory
-//! of systems with an ordinary REST API. Tests use them too.
+//! The surroundings of the `demo` command: an API server in memory, over real HTTP, with simulated pods, and an
+//! inventory of systems with an ordinary REST API. Tests use them too.
 //!
 //! | module | content |
 //! | --- | --- |

@@ -1,7 +1,8 @@
-//! A part of a JSON document as a value of the engine. Its members and elements become values when a template uses them.
+//! A part of a JSON document as a value of the engine. Its members and elements become values when a template uses
+//! them.
 //!
-//! Answers have lists of records, and registries that store records as texts return them whole. To convert all of it into
-//! values and back would take as long as everything else that is done with a list.
+//! Answers have lists of records, and registries that store records as texts return them whole. To convert all of it
+//! into values and back would take as long as everything else that is done with a list.
 
 use std::sync::Arc;
 

@@ -335,8 +335,8 @@ pub(super) fn with_each(scope: &Scope, each: Option<&Value>) -> Scope {
     each.map_or_else(|| scope.clone(), |each| scope.with(vec![(Word::Each, each.clone())]))
 }
 
-/// Renders a body in two steps: with zeros as the digest, and then with the digest of that. Returns also the digest, and
-/// the scope that has it.
+/// Renders a body in two steps: with zeros as the digest, and then with the digest of that. Returns also the digest,
+/// and the scope that has it.
 fn digested(template: &Template, scope: &Scope) -> Result<(Json, Fingerprint, Scope), RenderError> {
     let with = |digest: Fingerprint| scope.with(vec![(Word::Digest, Value::from(digest.hex()))]);
     let mut body = template.render_digested(&with(Fingerprint::default()))?.unwrap_or_default();

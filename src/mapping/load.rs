@@ -1,7 +1,7 @@
 //! Loads a targets file: from text to checked targets.
 //!
-//! All errors of one step are reported together: a document that is not YAML has one error; then come the members of all
-//! targets, and last the rules about members that belong together.
+//! All errors of one step are reported together: a document that is not YAML has one error; then come the members of
+//! all targets, and last the rules about members that belong together.
 
 use super::{
     members::FromTree,

@@ -105,7 +105,8 @@ impl Rules {
         self.check.is_some()
     }
 
-    /// Judges the answer to a whole request. `words_used` are those of its templates; `scope` holds the words of the term.
+    /// Judges the answer to a whole request. `words_used` are those of its templates; `scope` holds the words of the
+    /// term.
     pub(super) fn judge(
         &self,
         purpose: RequestPurpose,

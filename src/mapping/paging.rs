@@ -24,8 +24,8 @@ use super::{
 };
 
 const PARTIAL_CONTENT: u16 = 206;
-/// Pages without a record that may follow each other if nothing says whether there is a next one. Registries that filter
-/// after they divided a collection have some.
+/// Pages without a record that may follow each other if nothing says whether there is a next one. Registries that
+/// filter after they divided a collection have some.
 const EMPTY_PAGES: u32 = 100;
 
 /// Names of parameters that limit the records of a page.
@@ -166,8 +166,8 @@ impl ListRequest {
         Some(Self { request, base, items: items?, next: next?, count: count?, lag, page_limits })
     }
 
-    /// Begins to read a list. `scope` holds the words of the term. `is_strict` says whether a count that falls between two
-    /// pages is an error: pages that begin at a number skip a record after each one that is deleted.
+    /// Begins to read a list. `scope` holds the words of the term. `is_strict` says whether a count that falls between
+    /// two pages is an error: pages that begin at a number skip a record after each one that is deleted.
     ///
     /// # Errors
     /// `next.start` cannot be rendered.
@@ -243,8 +243,8 @@ impl ListReader<'_> {
         Ok(Some(request))
     }
 
-    /// Takes the answer to the last request, and gives each of its records to `each`, one after the other: a page has many,
-    /// which take more memory once they are read. Returns their number.
+    /// Takes the answer to the last request, and gives each of its records to `each`, one after the other: a page has
+    /// many, which take more memory once they are read. Returns their number.
     ///
     /// # Errors
     /// The list fails as a whole, or `each` says why it does.

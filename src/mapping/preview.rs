@@ -46,7 +46,8 @@ pub struct RecordPreview {
 }
 
 impl Target {
-    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of each list.
+    /// The requests that are for no single pod: `prepare`, `keepalive`, those of a round, and the first page of each
+    /// list.
     pub fn preview_requests(&self, term: &TermWords) -> Vec<RequestPreview> {
         let mut previews = Vec::new();
         for step in &self.prepare {

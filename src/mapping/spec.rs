@@ -73,8 +73,8 @@ members! {
         pub vars: Entries<TemplateTree> = "vars",
         /// The owner mark. It must contain `cluster.id`. Default: `pod-registrar:CLUSTER ID:OWNER`.
         pub mark: Option<TemplateText> = "mark",
-        /// Whether no other writer uses the ids and the collection of this target. Then no record is looked up before its
-        /// first put, and `item.mark` is not needed.
+        /// Whether no other writer uses the ids and the collection of this target. Then no record is looked up before
+        /// its first put, and `item.mark` is not needed.
         pub exclusive: Flag = "exclusive",
         /// Things that records refer to: found or created before the first write of a term and before each resync.
         pub prepare: Vec<PrepareSpec> = "prepare",
@@ -126,8 +126,8 @@ members! {
         pub find: Option<FindSpec> = "find",
         /// How to read one record from `list` and `find`.
         pub item: Option<ItemSpec> = "item",
-        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so a
-        /// record under the id that the pod's record would have. Default method: GET.
+        /// Finds the record that `pod-registrar adopt` may take over for a pod, which others made. Default: `find`, so
+        /// a record under the id that the pod's record would have. Default method: GET.
         pub adopt: Option<FindSpec> = "adopt",
         /// Bulk requests.
         pub batch: Vec<BatchSpec> = "batch",

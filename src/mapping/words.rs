@@ -16,7 +16,8 @@
 //! | `keepalive`, `round` | the same, and `change` |
 //! | readings and conditions on answers | `answer item header status text page mark owner cluster term prepared vars` |
 //!
-//! A kind with `each` has the word `each` wherever the record is, and one with `of` has the word `of` wherever `body` is.
+//! A kind with `each` has the word `each` wherever the record is, and one with `of` has the word `of` wherever `body`
+//! is.
 
 use std::fmt;
 

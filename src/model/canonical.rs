@@ -32,8 +32,8 @@ fn is_canonical(value: &Value) -> bool {
     }
 }
 
-/// Whether this name stands at the same place in both forms: RFC 8785 orders members by UTF-16 units and a map by bytes,
-/// and the two agree on ASCII.
+/// Whether this name stands at the same place in both forms: RFC 8785 orders members by UTF-16 units and a map by
+/// bytes, and the two agree on ASCII.
 fn is_in_order(name: &str) -> bool {
     name.is_ascii()
 }

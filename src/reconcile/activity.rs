@@ -23,8 +23,8 @@ pub struct Activity {
     pub compared_at: Option<Moment>,
 }
 
-/// Changes that the registry has not acknowledged, by the reason why they wait. Each counts once; parked records and held
-/// deletions are not among them.
+/// Changes that the registry has not acknowledged, by the reason why they wait. Each counts once; parked records and
+/// held deletions are not among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Part of a request that has no answer yet.

@@ -1,5 +1,5 @@
-//! The declaration of a session about the settings that select its records, so that neither a restart nor the next leader
-//! forgets it. The registry stores it as the text `scope`.
+//! The declaration of a session about the settings that select its records, so that neither a restart nor the next
+//! leader forgets it. The registry stores it as the text `scope`.
 
 use std::fmt;
 
@@ -25,8 +25,8 @@ pub enum DeclaredSettings {
     /// Records that only other settings selected may remain. The declaration is no hash, so the fact survives a restart
     /// and a return to the old settings.
     Unsettled,
-    /// Nearly all records had no pod, and no operator has approved their deletion yet. Only a declaration keeps this fact:
-    /// the share of these records shrinks as the cluster's own records are added.
+    /// Nearly all records had no pod, and no operator has approved their deletion yet. Only a declaration keeps this
+    /// fact: the share of these records shrinks as the cluster's own records are added.
     OperatorNeeded,
 }
 

@@ -10,8 +10,8 @@ use crate::model::moment::Moment;
 
 /// Fewer uncertain records are retried within a minute, so they are not worth a reading.
 const AT_LEAST: usize = 100;
-/// The shortest and the longest time between two readings. It doubles if less than two thirds of the uncertain records were
-/// settled since the last reading.
+/// The shortest and the longest time between two readings. It doubles if less than two thirds of the uncertain records
+/// were settled since the last reading.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 
 /// The largest share of failed requests.

@@ -5,8 +5,8 @@
 //! machines are never compared. A leader gives up its leadership well before another process could take the lease, so
 //! two never lead even if their clocks run at speeds that differ by half.
 //!
-//! It is our own because `kubert::lease` compares the renew time in the Lease with the local wall clock. Ours counts from the
-//! last change that it observed, on the monotonic clock.
+//! It is our own because `kubert::lease` compares the renew time in the Lease with the local wall clock. Ours counts
+//! from the last change that it observed, on the monotonic clock.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub enum Leadership {
     /// This process runs without leader election, and may always write.
     Alone,
     Leader {
-        /// Grows each time that a process becomes the leader. As the elector publishes it, also when the Lease is created
-        /// again: see [`term_number`].
+        /// Grows each time that a process becomes the leader. As the elector publishes it, also when the Lease is
+        /// created again: see [`term_number`].
         term: u64,
         /// This process may write until then. Each renewal moves it.
         until: Moment,
@@ -139,8 +139,8 @@ pub struct LeaseState {
 }
 
 impl LeaseState {
-    /// Whether the fields that a holder writes are unchanged. Other changes to the object, for example an annotation, are
-    /// no renewal.
+    /// Whether the fields that a holder writes are unchanged. Other changes to the object, for example an annotation,
+    /// are no renewal.
     fn is_as_before(&self, before: &Self) -> bool {
         let held = |seen: &Self| (seen.holder.clone(), seen.transitions, seen.duration, seen.renewed.clone());
         held(self) == held(before)
@@ -339,8 +339,8 @@ impl Election {
         self.next = if self.releasing { Next::Done } else { Next::Get(now + self.timing.retry) };
     }
 
-    /// A write was answered, or failed. The leadership counts from `sent`, when the write was sent: the server may have stored
-    /// it at any time since.
+    /// A write was answered, or failed. The leadership counts from `sent`, when the write was sent: the server may have
+    /// stored it at any time since.
     pub fn written(&mut self, claim: &LeaseUpdate, written: UpdateOutcome, sent: Moment, now: Moment) {
         if written != UpdateOutcome::Conflict {
             self.conflicts = 0;

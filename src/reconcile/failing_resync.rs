@@ -28,8 +28,8 @@ impl FailingResync {
         Self { since: now, tries: 0, cause: String::new(), is_reported: false }
     }
 
-    /// A try failed. `lasts` says whether the cause is probably there until a person acts. Returns whether to ask for one:
-    /// once.
+    /// A try failed. `lasts` says whether the cause is probably there until a person acts. Returns whether to ask for
+    /// one: once.
     pub fn failed(&mut self, cause: String, lasts: bool, now: Moment) -> bool {
         self.tries = self.tries.saturating_add(1);
         self.cause = cause;

@@ -16,7 +16,8 @@ pub enum ListAge {
     Fresh,
     /// Older: it is discarded and requested again.
     Older,
-    /// Older repeatedly: the cluster was restored from a backup. The list counts, but deletions inferred from it are guarded.
+    /// Older repeatedly: the cluster was restored from a backup. The list counts, but deletions inferred from it are
+    /// guarded.
     Restored,
 }
 
@@ -96,8 +97,8 @@ impl NewestVersion {
         self.restored
     }
 
-    /// The list is complete. Returns true for the first one after a restore: deletions inferred from it are guarded. That is
-    /// not always the list that detected the restore, which may have failed.
+    /// The list is complete. Returns true for the first one after a restore: deletions inferred from it are guarded.
+    /// That is not always the list that detected the restore, which may have failed.
     pub fn completes_restore(&mut self) -> bool {
         std::mem::take(&mut self.restored)
     }

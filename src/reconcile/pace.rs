@@ -10,8 +10,8 @@
 //! | refuses three full ones in a row (429) although each waited as asked | halved, and at most three quarters for a minute | | |
 //!
 //! Doubling is safe even if a registry's time grows with the square of the items. It costs a few small batches at the
-//! start: with four requests in flight and at most 500 items per batch, 13 more than full batches would be. If an operator
-//! has stated the size of batches, the first one is full.
+//! start: with four requests in flight and at most 500 items per batch, 13 more than full batches would be. If an
+//! operator has stated the size of batches, the first one is full.
 //!
 //! All of it outlives an outage. Batches that a failure divided do not count: their records may be at fault.
 

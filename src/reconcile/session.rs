@@ -131,8 +131,8 @@ impl Session {
         self.enter(Phase::Open { epoch, heartbeat_at: Some(now + self.interval(contested)) });
     }
 
-    /// Opens a session that only this process knows of, as the registry has none. Its epoch is at least the given one, and
-    /// higher than every epoch seen.
+    /// Opens a session that only this process knows of, as the registry has none. Its epoch is at least the given one,
+    /// and higher than every epoch seen.
     pub fn open_local(&mut self, epoch: u64) {
         let epoch = epoch.max(self.min_epoch.map_or(0, |seen| seen.saturating_add(1)));
         self.learn(epoch);
@@ -194,8 +194,8 @@ impl Session {
         }
     }
 
-    /// Whether this process may write in a session that it has opened. With a lower epoch than the highest one seen, the
-    /// session is of before a restore of the registry, and its versions are used already.
+    /// Whether this process may write in a session that it has opened. With a lower epoch than the highest one seen,
+    /// the session is of before a restore of the registry, and its versions are used already.
     pub fn may_adopt(&self, epoch: u64) -> bool {
         Some(epoch) >= self.min_epoch
     }

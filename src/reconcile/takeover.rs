@@ -1,5 +1,5 @@
-//! Decides when a process may take over the session of another one, if there is no Lease to decide it: when the session is
-//! closed, stale, or has missed a heartbeat.
+//! Decides when a process may take over the session of another one, if there is no Lease to decide it: when the session
+//! is closed, stale, or has missed a heartbeat.
 
 use std::time::Duration;
 

@@ -21,8 +21,8 @@ pub const WATCH: Duration = Duration::from_secs(20);
 const TOO_SOON: Duration = Duration::from_secs(10);
 /// A watch that had news and lasted this long works.
 const FOR_A_WHILE: Duration = Duration::from_secs(2);
-/// A watch that had news but did not last counts at most this number of failures in a row, so that its delay stays below a
-/// second: a proxy may cut every watch.
+/// A watch that had news but did not last counts at most this number of failures in a row, so that its delay stays
+/// below a second: a proxy may cut every watch.
 const SHORT_WITH_NEWS: u32 = 2;
 /// Failures that are further apart are not in a row.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! A thread that owns the writing connection of a SQLite database. It runs waiting jobs in one transaction, commits, and
-//! then answers them, so that many small writes share one wait for the disk.
+//! A thread that owns the writing connection of a SQLite database. It runs waiting jobs in one transaction, commits,
+//! and then answers them, so that many small writes share one wait for the disk.
 
 use std::{
     io,
@@ -25,8 +25,8 @@ pub(super) trait GroupHooks: Send + 'static {
     /// What the hooks learn in a transaction.
     type Learned;
 
-    /// A transaction is about to begin, or the queue has ended. May replace the connection. Returns whether it can be used;
-    /// otherwise the job is dropped.
+    /// A transaction is about to begin, or the queue has ended. May replace the connection. Returns whether it can be
+    /// used; otherwise the job is dropped.
     fn begin(&mut self, conn: &mut Connection) -> bool {
         let _ = conn;
         true

@@ -1,8 +1,8 @@
 //! The registry that records are written to.
 //!
 //! [`Registry`] is all that the event loop knows about it. [`protocol`] has the JSON of protocol v1, [`client`] speaks
-//! it, and [`server`] is the reference registry. [`mapped`] speaks to registries that a targets file describes. To support
-//! another kind of registry, implement the trait.
+//! it, and [`server`] is the reference registry. [`mapped`] speaks to registries that a targets file describes. To
+//! support another kind of registry, implement the trait.
 
 pub mod client;
 pub mod credentials;
@@ -219,18 +219,18 @@ pub struct Features {
     /// [`Registry::bucket_digests`] works. Without it, a resync reads all pages of the inventory.
     pub digests: bool,
     /// [`Registry::open_session`], [`Registry::heartbeat`], [`Registry::close_session`] and
-    /// [`Registry::session_holder`] work. Without them, no other writer is noticed, and no settings are declared for the
-    /// next process. Epochs then begin with the wall clock's seconds since 1970 at the start of the process, so a process
-    /// that starts later has higher epochs, unless the clock was set back.
+    /// [`Registry::session_holder`] work. Without them, no other writer is noticed, and no settings are declared for
+    /// the next process. Epochs then begin with the wall clock's seconds since 1970 at the start of the process, so a
+    /// process that starts later has higher epochs, unless the clock was set back.
     pub sessions: bool,
-    /// [`Registry::inventory`] works. Without it, a resync reads nothing: the ledger takes the record of each pod that was
-    /// seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual. Records of
-    /// pods that this process has not seen are never deleted.
+    /// [`Registry::inventory`] works. Without it, a resync reads nothing: the ledger takes the record of each pod that
+    /// was seen as uncertain and sends it once. An inferred deletion of such a pod passes the absence guard as usual.
+    /// Records of pods that this process has not seen are never deleted.
     pub inventory: bool,
     /// The inventory is what this client remembers, which tells nothing about writes without an answer.
     pub remembers: bool,
-    /// [`Registry::record_name`] works, and keys are the UIDs of pods. Without it, no absent pod is looked up by its name:
-    /// the absence guard then relies on the identity of the cluster and on a second list.
+    /// [`Registry::record_name`] works, and keys are the UIDs of pods. Without it, no absent pod is looked up by its
+    /// name: the absence guard then relies on the identity of the cluster and on a second list.
     pub names: bool,
 }
 
@@ -271,8 +271,8 @@ pub trait Registry: Send + Sync + 'static {
         Projection::identity(pod)
     }
 
-    /// Records that other records refer to, and that are new in the registry, gone from it, or have been assigned something
-    /// else since the last call. The pods that have these records are projected again.
+    /// Records that other records refer to, and that are new in the registry, gone from it, or have been assigned
+    /// something else since the last call. The pods that have these records are projected again.
     fn take_moved(&self) -> Vec<Uid> {
         Vec::new()
     }
@@ -311,8 +311,8 @@ pub trait Registry: Send + Sync + 'static {
         std::future::ready(Ok(false))
     }
 
-    /// How long until [`Registry::send_notice`] has something to send. None if it has nothing to send. `in_sync` says that
-    /// the registry is believed to equal the cluster, and that nothing is held or parked.
+    /// How long until [`Registry::send_notice`] has something to send. None if it has nothing to send. `in_sync` says
+    /// that the registry is believed to equal the cluster, and that nothing is held or parked.
     fn notice_after(&self, in_sync: bool) -> Option<Duration> {
         let _ = in_sync;
         None

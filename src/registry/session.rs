@@ -49,7 +49,8 @@ pub struct Heartbeat {
     pub instance: Option<String>,
     /// How long the session is shown as live from now on.
     pub ttl_seconds: u64,
-    /// Whether the registry was equal to the cluster at some moment since the last heartbeat, to the writer's knowledge.
+    /// Whether the registry was equal to the cluster at some moment since the last heartbeat, to the writer's
+    /// knowledge.
     #[serde(default)]
     pub synced: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

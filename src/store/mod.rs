@@ -1,8 +1,8 @@
 //! The pods of all watches, packed: one writer per watch, and a view over all of them.
 //!
 //! kube-runtime's watcher fills it; the store of its reflector is not used. That store identifies pods by name, which
-//! later pods may have, too, and it needs more for its keys and pointers than a whole packed pod takes. Here a list needs
-//! no second store: it marks the pods that it shows, while events go on (see the table in `pods.rs`).
+//! later pods may have, too, and it needs more for its keys and pointers than a whole packed pod takes. Here a list
+//! needs no second store: it marks the pods that it shows, while events go on (see the table in `pods.rs`).
 
 pub mod packed;
 

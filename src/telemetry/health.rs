@@ -5,8 +5,9 @@
 //! | live | every event loop turned in the last 30 s; before its first turn, within 120 s of the start |
 //! | ready | every watch has delivered one complete list, a target has no other writer, and the process is not stopping |
 //!
-//! Each target has an event loop. A process that still writes for one target is ready. Liveness does not depend on the API server or the registry: a restart fixes neither, and an outage would restart
-//! every replica. Watches that fail later are for metrics.
+//! Each target has an event loop. A process that still writes for one target is ready. Liveness does not depend on the
+//! API server or the registry: a restart fixes neither, and an outage would restart every replica. Watches that fail
+//! later are for metrics.
 
 use std::{
     fmt,

@@ -27,8 +27,8 @@ pub(crate) async fn live(health: Health, watches: usize) {
 
 /// After the last fault, the operator approves the holds that need an approval.
 ///
-/// The operator looks at the pods first. A hold that contains living pods is not approved: the process has not seen them
-/// yet, because its lists are older than what it has seen, or fail.
+/// The operator looks at the pods first. A hold that contains living pods is not approved: the process has not seen
+/// them yet, because its lists are older than what it has seen, or fail.
 pub(crate) async fn approve_when_healed(
     shared: Shared,
     process: usize,

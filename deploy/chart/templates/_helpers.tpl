@@ -83,10 +83,10 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{- join "," $kinds }}
 {{- end }}
 
-{{/* The text of a setting. An empty list becomes a comma: an empty variable would count as unset. A whole number has no
+{{/* The text of a setting. An empty list is an empty variable, which counts as the empty list. A whole number has no
      exponent. */}}
 {{- define "pod-registrar.setting" -}}
-{{- if kindIs "slice" . }}{{ default "," (join "," .) }}
+{{- if kindIs "slice" . }}{{ join "," . }}
 {{- else if and (kindIs "float64" .) (eq (float64 (int64 .)) .) }}{{ int64 . }}
 {{- else }}{{ . }}
 {{- end }}

@@ -1,7 +1,7 @@
 //! Which records can be taken over, and why others cannot.
 //!
-//! The kinds of a target are planned one after the other, parents first: what the registry assigned to a record, ours or
-//! one that is to be taken over, decides how those that belong to it look.
+//! The kinds of a target are planned one after the other, parents first: what the registry assigned to a record, ours
+//! or one that is to be taken over, decides how those that belong to it look.
 
 use std::collections::HashMap;
 
@@ -93,7 +93,7 @@ struct Wanted {
 }
 
 /// The records that are ours, or will be, with what the registry assigned to them.
-type Standing = HashMap<Uid, Option<Json>>;
+type OurRemotes = HashMap<Uid, Option<Json>>;
 
 impl AdoptionPlan {
     /// `from` is the mark of the records to take over. Without it, only records without a mark are.
@@ -108,11 +108,11 @@ impl AdoptionPlan {
         let missing = reader.prepare().await.map_err(failed)?;
         let reader = &*reader;
         let mut plan = Self { has_kinds: reader.target().has_kinds(), ..Self::default() };
-        let mut standing = plan.read_ours(reader).await.map_err(failed)?;
+        let mut ours = plan.read_ours(reader).await.map_err(failed)?;
         let read = pods::list(client, scope, rule, usize::MAX, |read| read).await?;
         let pods = plan.usable(reader, read, &missing);
         for kind in &reader.target().kinds {
-            let wanted = plan.wanted(reader, kind, &pods, &standing);
+            let wanted = plan.wanted(reader, kind, &pods, &ours);
             if !kind.can_be_adopted() {
                 // Of all its records, because it is the same for each of them.
                 let name = kind.name().unwrap_or_default();
@@ -120,40 +120,41 @@ impl AdoptionPlan {
                 continue;
             }
             let found = look_up(reader, wanted).await.map_err(failed)?;
-            plan.add_kind(kind, &pods, found, from, &mut standing);
+            plan.add_kind(kind, &pods, found, from, &mut ours);
         }
         plan.left_out.sort_by(|a, b| a.pod.cmp(&b.pod));
         Ok(plan)
     }
 
     /// Lists our records. Finds none if the registry cannot list them.
-    async fn read_ours(&mut self, reader: &TargetReader) -> Result<Standing, Failure> {
-        let mut standing = Standing::new();
+    async fn read_ours(&mut self, reader: &TargetReader) -> Result<OurRemotes, Failure> {
+        let mut ours = OurRemotes::new();
         for kind in &reader.target().kinds {
             let list = reader.list(kind).await?.unwrap_or_default();
             for listed in list.items.into_iter().filter(|listed| !listed.item.gone) {
                 if let Some(id) = listed.item.id.clone() {
-                    self.note_ours(kind, kind.key(&id), id, listed.item, &mut standing);
+                    self.note_ours(kind, kind.key(&id), id, listed.item, &mut ours);
                 }
             }
         }
-        Ok(standing)
+        Ok(ours)
     }
 
-    fn note_ours(&mut self, kind: &Kind, key: Uid, id: String, item: RegistryItem, standing: &mut Standing) {
-        standing.insert(key.clone(), item.remote.clone());
+    fn note_ours(&mut self, kind: &Kind, key: Uid, id: String, item: RegistryItem, ours: &mut OurRemotes) {
+        ours.insert(key.clone(), item.remote.clone());
         if self.has_kinds {
             self.parents.push(OurRecord { kind: kind.index(), key, id, item });
         }
     }
 
-    /// The pods whose records are known. The others are left out. `missing` are the steps of `prepare` that found nothing.
+    /// The pods whose records are known. The others are left out. `missing` are the steps of `prepare` that found
+    /// nothing.
     fn usable(&mut self, reader: &TargetReader, read: Vec<ReadPod>, missing: &[String]) -> Vec<Pod> {
         let mut usable = Vec::with_capacity(read.len());
         for ReadPod { pod, undecodable, .. } in read {
             let why = match &pod.content {
                 None => undecodable.unwrap_or_default(),
-                Some(_) => match records(reader, &pod, &Standing::new()) {
+                Some(_) => match records(reader, &pod, &OurRemotes::new()) {
                     Ok(_) => {
                         usable.push(pod);
                         continue;
@@ -170,12 +171,12 @@ impl AdoptionPlan {
     }
 
     /// The records of a kind that pods lack, as far as they can be made.
-    fn wanted(&mut self, reader: &TargetReader, kind: &Kind, pods: &[Pod], standing: &Standing) -> Vec<Wanted> {
+    fn wanted(&mut self, reader: &TargetReader, kind: &Kind, pods: &[Pod], ours: &OurRemotes) -> Vec<Wanted> {
         let mut by_key: HashMap<Uid, Wanted> = HashMap::new();
         for (at, pod) in pods.iter().enumerate() {
-            let all = records(reader, pod, standing).unwrap_or_default();
+            let all = records(reader, pod, ours).unwrap_or_default();
             for PodRecord { key, parent, state, .. } in all.into_iter().filter(|record| record.kind == kind.index()) {
-                if standing.contains_key(&key) {
+                if ours.contains_key(&key) {
                     self.registered += 1;
                     continue;
                 }
@@ -191,7 +192,7 @@ impl AdoptionPlan {
                         continue;
                     }
                 };
-                let lacks_parent = parent.is_some_and(|parent| !standing.contains_key(&parent));
+                let lacks_parent = parent.is_some_and(|parent| !ours.contains_key(&parent));
                 let wanted = Wanted { pod: at, record, lacks_parent };
                 // The pod that was created last has the record, as for the controller.
                 if by_key.get(&key).is_none_or(|other| rank(&pods[other.pod]) <= rank(pod)) {
@@ -209,7 +210,7 @@ impl AdoptionPlan {
         pods: &[Pod],
         found: Vec<(Wanted, Occupant)>,
         from: Option<&str>,
-        standing: &mut Standing,
+        ours: &mut OurRemotes,
     ) {
         let mut adoptable = Vec::new();
         for (Wanted { pod, record, lacks_parent }, occupant) in found {
@@ -218,7 +219,7 @@ impl AdoptionPlan {
             match occupant {
                 Occupant::Ours(item) => {
                     self.registered += 1;
-                    self.note_ours(kind, record.key.clone(), record.id, *item, standing);
+                    self.note_ours(kind, record.key.clone(), record.id, *item, ours);
                 }
                 Occupant::Nothing => self.without += 1,
                 Occupant::Unusable(why) => self.left_out.push(left(&why)),
@@ -237,7 +238,7 @@ impl AdoptionPlan {
             }
         }
         let mut own = self.without_shared(adoptable);
-        standing.extend(own.iter().map(|one| (one.record.key.clone(), one.found.item.remote.clone())));
+        ours.extend(own.iter().map(|one| (one.record.key.clone(), one.found.item.remote.clone())));
         own.sort_by(|a, b| (&a.namespace, &a.name, &a.record.id).cmp(&(&b.namespace, &b.name, &b.record.id)));
         self.adoptable.extend(own);
     }
@@ -255,9 +256,9 @@ impl AdoptionPlan {
 }
 
 /// The records of a pod, if it is selected.
-fn records(reader: &TargetReader, pod: &Pod, standing: &Standing) -> Result<Vec<PodRecord>, RenderError> {
+fn records(reader: &TargetReader, pod: &Pod, ours: &OurRemotes) -> Result<Vec<PodRecord>, RenderError> {
     let Some(content) = &pod.content else { return Ok(Vec::new()) };
-    let assigned = |_: usize, key: &Uid| standing.get(key).cloned().flatten();
+    let assigned = |_: usize, key: &Uid| ours.get(key).cloned().flatten();
     Ok(reader.target().records(&content.record, reader.term(), &assigned)?.unwrap_or_default())
 }
 

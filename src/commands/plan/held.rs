@@ -78,7 +78,8 @@ impl HeldRecords {
         }
     }
 
-    /// The ids of all records that are certainly ours, and how people know them: those of several kinds have theirs before.
+    /// The ids of all records that are certainly ours, and how people know them: those of several kinds have theirs
+    /// before.
     pub(in crate::commands) fn named(&self) -> Vec<(Uid, String)> {
         let kind_of = |key: &Uid| match self {
             Self::V1 { .. } => None,

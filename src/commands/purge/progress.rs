@@ -20,8 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Records that only refused deletions keep for this long are left.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-/// If the number of records stays the same for this long, the rest is left. The guard may wait for half of it before the
-/// first deletion.
+/// If the number of records stays the same for this long, the rest is left. The guard may wait for half of it before
+/// the first deletion.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
 
 pub(super) struct Progress {

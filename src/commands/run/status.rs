@@ -1,5 +1,5 @@
-//! The status of the running controller, for `/status` and for people. Everything is in memory, and nothing waits for an
-//! event loop.
+//! The status of the running controller, for `/status` and for people. Everything is in memory, and nothing waits for
+//! an event loop.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,6 +1,6 @@
 //! The report as JUnit XML, which CI systems read: one test case per check, with a failure per broken must or should.
 
-use super::{Breach, ConformanceReport, RuleResult, Standing};
+use super::{Breach, ConformanceReport, RuleResult, RuleStatus};
 use crate::conformance::{probe::ProbeAnswer, rule::Level};
 
 /// The document.
@@ -27,12 +27,12 @@ pub fn xml(report: &ConformanceReport) -> String {
 }
 
 fn case(result: &RuleResult) -> String {
-    let RuleResult { id, rule, standing } = result;
+    let RuleResult { id, rule, status } = result;
     let head = format!("  <testcase classname=\"{}\" name=\"{}\"", rule.level.name(), escaped(id));
-    match standing {
-        Standing::Passed => format!("{head}/>"),
-        Standing::Skipped(why) => format!("{head}><skipped message=\"{}\"/></testcase>", escaped(why)),
-        Standing::Broken(breach) => {
+    match status {
+        RuleStatus::Passed => format!("{head}/>"),
+        RuleStatus::Skipped(why) => format!("{head}><skipped message=\"{}\"/></testcase>", escaped(why)),
+        RuleStatus::Broken(breach) => {
             let Breach { why, probe } = &**breach;
             let came = match &probe.answer {
                 Ok(ProbeAnswer { status, body, .. }) => format!("{status} {body}"),

@@ -20,7 +20,7 @@ rules! {
          as it is.",
         "Decode %-escapes in the last part of the address: `a%3Ab` is the id `a:b`.";
     ABSENT_NOT_NULL: Must, "Conventions",
-        "Absent values and empty collections are left out, never `null`.",
+        "Absent values are left out, never `null`.",
         "Leave members without a value out of your answers.";
     TIMES: Must, "Conventions",
         "Times are RFC 3339 in UTC with milliseconds: `2026-11-23T10:00:00.000Z`.",

@@ -97,8 +97,8 @@ impl Delivery {
         effects.push(DeliveryEffect::Settled(uid.clone()));
     }
 
-    /// A write request failed as a whole. `blamed` says whether its body may be the cause; `in_flight` is the number of other
-    /// write requests.
+    /// A write request failed as a whole. `blamed` says whether its body may be the cause; `in_flight` is the number of
+    /// other write requests.
     #[must_use]
     pub(in crate::controller) fn failed(
         &mut self,
@@ -204,8 +204,8 @@ fn report(key: &Uid, fault: RecordFault, cause: String) -> DeliveryEffect {
     DeliveryEffect::Report(Notice::Record(RecordNotice { key: key.clone(), fault, cause }))
 }
 
-/// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request shows
-/// that.
+/// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request
+/// shows that.
 fn of_body(failure: &Failure) -> Failure {
     match failure {
         Failure::Unauthorized { status: 403, detail, named: false } => Failure::Broken(format!("status 403 {detail}")),

@@ -62,8 +62,8 @@ impl<R: Registry> EventLoop<R> {
         self.reporter.set_leader(false);
     }
 
-    /// The least number of observed deletions to remember while nothing is sent to the registry: more than there are during a
-    /// takeover, and few enough that a standby needs no more memory than a leader.
+    /// The least number of observed deletions to remember while nothing is sent to the registry: more than there are
+    /// during a takeover, and few enough that a standby needs no more memory than a leader.
     pub(super) fn deletions_kept(&self) -> usize {
         (self.records.len() / 4).max(DELETIONS_AT_LEAST)
     }

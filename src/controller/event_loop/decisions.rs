@@ -1,7 +1,7 @@
 //! Decisions: [`decide`] says what to do about a pod, and the ledger and the queue follow.
 //!
-//! This is the only caller of [`decide`], so that every deletion and every write is decided here. A deletion is sent only
-//! if all of this holds:
+//! This is the only caller of [`decide`] that sends, so that every deletion and every write is decided here; the
+//! command `explain` calls it to print the next step. A deletion is sent only if all of this holds:
 //!
 //! | condition | checked by | observed | inferred |
 //! | --- | --- | --- | --- |
@@ -125,19 +125,19 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Whether confirmed deletions may enter the queue. While another writer has the session, none may. The queue sends at
-    /// full rate, so those that gather in it during an outage would leave together afterwards.
+    /// Whether confirmed deletions may enter the queue. While another writer has the session, none may. The queue sends
+    /// at full rate, so those that gather in it during an outage would leave together afterwards.
     fn may_release(&self, now: Moment) -> bool {
         self.session.is_open()
             && self.availability.lets_through(now)
             && self.delivery.queue.ready(Lane::Delete) < RELEASED_PER_SECOND as usize
     }
 
-    /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a list,
-    /// as far as `left` ledger entries go. The next turns continue.
+    /// A full reconcile: decides about each pod that a watch showed, that the registry may hold, or that waits for a
+    /// list, as far as `left` ledger entries go. The next turns continue.
     ///
-    /// Records that become pending are only marked as backlog, as they may be as many as there are pods. They enter the queue
-    /// when their lane is empty.
+    /// Records that become pending are only marked as backlog, as they may be as many as there are pods. They enter the
+    /// queue when their lane is empty.
     pub(super) fn reconcile_all(&mut self, left: &mut usize, now: Moment) {
         if self.absences.take_reconcile() {
             self.ledger.begin_backlog(now);

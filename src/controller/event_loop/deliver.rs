@@ -1,7 +1,7 @@
 //! Delivering: filling batches and sending them.
 //!
-//! [`Delivery`] says which pod is next and how much may be sent. Each pod is decided about again here, so that its newest
-//! state is sent.
+//! [`Delivery`] says which pod is next and how much may be sent. Each pod is decided about again here, so that its
+//! newest state is sent.
 //!
 //! [`Delivery`]: crate::controller::delivery::Delivery
 
@@ -80,10 +80,11 @@ impl<R: Registry> EventLoop<R> {
     /// The operation to send for a pod, if it is still needed and can be made now.
     ///
     /// A `None` without a decision loses nothing, because the change stays pending and something else decides again:
-    /// - The store has lost the pod or its content since the decision. The watch that changed the store reports it with one of
-    ///   the next events. If the pod were queued again, the loop that fills the batch would take it again before that event.
-    /// - There is a version while the session is open, and nothing in here closes it. A new session reads the inventory, and
-    ///   a full reconcile follows.
+    /// - The store has lost the pod or its content since the decision. The watch that changed the store reports it with
+    ///   one of the next events. If the pod were queued again, the loop that fills the batch would take it again before
+    ///   that event.
+    /// - There is a version while the session is open, and nothing in here closes it. A new session reads the
+    ///   inventory, and a full reconcile follows.
     /// - A record that cannot be made is parked.
     fn operation(
         &mut self,

@@ -52,8 +52,8 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// A watch showed the pod. Returns the keys of its records. If the store has lost the pod, its deletion is one of the
-    /// next events.
+    /// A watch showed the pod. Returns the keys of its records. If the store has lost the pod, its deletion is one of
+    /// the next events.
     fn show(&mut self, pod: &Uid, watch: usize, at: Moment, now: Moment) -> Keys {
         let keys = if !self.records.is_identity() {
             self.project(pod, at, now)

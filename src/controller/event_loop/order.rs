@@ -142,8 +142,8 @@ fn relative(link: Link<'_>, records: &DesiredRecords, ledger: &Ledger) -> Relati
     }
 }
 
-/// Whether neither the record nor its new parent was refused so often that one of them may need what the old parent has,
-/// such as a name.
+/// Whether neither the record nor its new parent was refused so often that one of them may need what the old parent
+/// has, such as a name.
 fn can_move(key: &Uid, records: &DesiredRecords, ledger: &Ledger) -> bool {
     let is_well = |key: &Uid| {
         let attempts = ledger.pending(key).map(Pending::attempts);

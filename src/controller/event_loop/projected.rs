@@ -1,7 +1,7 @@
 //! Pods of a registry that sees them otherwise than the store does.
 //!
-//! A pod is projected when an event names it, when it is sent, and after the registry was prepared for a term. What that
-//! changes is noted in `records`, and the records that the pod has and had are decided about.
+//! A pod is projected when an event names it, when it is sent, and after the registry was prepared for a term. What
+//! that changes is noted in `records`, and the records that the pod has and had are decided about.
 //!
 //! | the pod | its record |
 //! | --- | --- |
@@ -11,7 +11,7 @@
 //! | cannot be read, or its record cannot be made | stays as it is |
 //!
 //! A pod with several records has each of them by this table. Those that refer to what the registry assigns to another
-//! record are projected again when the registry tells.
+//! record are projected again when the registry has answered.
 
 use super::EventLoop;
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
 };
 
 impl<R: Registry> EventLoop<R> {
-    /// Projects a pod as the store has it, and decides about the records that it had. Returns the keys of its records. If
-    /// the store has lost the pod, its deletion is one of the next events.
+    /// Projects a pod as the store has it, and decides about the records that it had. Returns the keys of its records.
+    /// If the store has lost the pod, its deletion is one of the next events.
     pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Keys {
         let stored = self.records.view().get(pod);
         stored.map(|stored| self.project_stored(&stored, at, now)).unwrap_or_default()

@@ -8,8 +8,8 @@
 //! | pods that are projected | 500 | `projected` |
 //! | pods of a complete list, records of an inventory, entries of a full reconcile | 5,000 together | here |
 //!
-//! What a turn leaves is continued at once, after what has arrived in the meantime. Some steps do visit all entries of the
-//! ledger: they look at each once, in the order in which they lie in memory, and look nothing up.
+//! What a turn leaves is continued at once, after what has arrived in the meantime. Some steps do visit all entries of
+//! the ledger: they look at each once, in the order in which they lie in memory, and look nothing up.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Which records belong to which.
 //!
-//! A record that changes its parent belongs to both until the registry holds it as it should be: before that, the parent
-//! that it leaves still has it there.
+//! A record that changes its parent belongs to both until the registry holds it as it should be: before that, the
+//! parent that it leaves still has it there.
 
 use std::{collections::BTreeSet, ops::Range};
 

@@ -1,7 +1,7 @@
 //! Opening a session, and what it declares.
 //!
-//! Before the first session of a term, this process asks what the previous session declared: which settings selected the
-//! records, and whether another writer may be alive.
+//! Before the first session of a term, this process asks what the previous session declared: which settings selected
+//! the records, and whether another writer may be alive.
 
 use std::time::Duration;
 
@@ -83,7 +83,8 @@ impl WriterSession {
         true
     }
 
-    /// Takes into account a session that ours replaces. Returns whether ours has to declare something else because of it.
+    /// Takes into account a session that ours replaces. Returns whether ours has to declare something else because of
+    /// it.
     fn learn_from(&mut self, before: &ReportedSession, effects: &mut Vec<SessionEffect>) -> bool {
         if let Err(error) = self.options.check_cluster(before) {
             effects.push(SessionEffect::End(error));
@@ -157,7 +158,8 @@ impl WriterSession {
         Some(LocalStep::Opened(SessionEffect::Resync))
     }
 
-    /// The registry is prepared for the writes of a term, or not. `current` is the term in which this process leads now.
+    /// The registry is prepared for the writes of a term, or not. `current` is the term in which this process leads
+    /// now.
     #[must_use]
     pub(in crate::controller) fn prepared<T>(
         &mut self,

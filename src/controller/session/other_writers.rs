@@ -149,8 +149,8 @@ impl WriterSession {
                 self.declared = None;
                 other.iter().for_each(|other| self.session.learn(other.epoch));
                 self.session.unfenced(now);
-                // A request of an earlier run to open a session may arrive after that run has ended. Any other writer may
-                // be alive although its session is over or unknown.
+                // A request of an earlier run to open a session may arrive after that run has ended. Any other writer
+                // may be alive although its session is over or unknown.
                 let is_earlier_run = other.is_some_and(|other| self.options.is_earlier_run(&other.instance));
                 (!is_earlier_run).then_some(SessionEffect::ExpectOtherWriter)
             }

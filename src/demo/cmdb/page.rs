@@ -37,7 +37,7 @@ const FRESH: Duration = Duration::from_millis(2_500);
 /// Columns that people look for first, and those that only programs need. The others are in between, sorted by name.
 const FIRST: [&str; 6] = ["name", "title", "hostname", "namespace", "state", "status"];
 const LAST: [&str; 4] = ["uid", "owner", "mark", "digest"];
-/// SystemMembers that the server adds. They have no columns, or others.
+/// Members of a system that the server adds. They have no columns, or others.
 const OWN: [&str; 2] = ["id", "revision"];
 
 const HEAD: &str = include_str!("page/head.html");

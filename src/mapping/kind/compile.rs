@@ -45,7 +45,8 @@ pub(in crate::mapping) fn nameless(
     kind(Family::default(), spec, common, &common.shared, compiler)
 }
 
-/// A kind of `kinds`. `above` are the kinds that it belongs to, the nearest first, and `parent` is the position of that.
+/// A kind of `kinds`. `above` are the kinds that it belongs to, the nearest first, and `parent` is the position of
+/// that.
 pub(in crate::mapping) fn named(
     name: &str,
     index: usize,

@@ -29,8 +29,8 @@ pub(super) fn check(records: &RecordsSpec, errors: &mut Vec<Error>) {
     }
 }
 
-/// `owner` is what has these members, as errors name it. `goes_along` says whether the registry may be the only one that
-/// removes the record.
+/// `owner` is what has these members, as errors name it. `goes_along` says whether the registry may be the only one
+/// that removes the record.
 pub(super) fn record(record: &RecordSpec, owner: &str, goes_along: bool, errors: &mut Vec<Error>) {
     writes(record, owner, goes_along, errors);
     reads(record, errors);

@@ -19,8 +19,8 @@ choice! {
 members! {
     /// Standard Webhooks.
     pub struct StandardWebhooksSpec("`sign.standardWebhooks`") {
-        /// The files that hold the secrets, such as `whsec_…`. Requests are signed with each of them, so that two secrets
-        /// are valid while one replaces the other.
+        /// The files that hold the secrets, such as `whsec_…`. Requests are signed with each of them, so that two
+        /// secrets are valid while one replaces the other.
         pub secret_files: Vec<FilePath> = "secretFiles",
     }
 }

@@ -1,6 +1,7 @@
 //! The records of one pod: of each kind none, one, or one per element of a list.
 //!
-//! Kinds are a tree. A record of a kind with `of` belongs to a record of that kind, its parent, and exists only beside it.
+//! Kinds are a tree. A record of a kind with `of` belongs to a record of that kind, its parent, and exists only beside
+//! it.
 
 use std::collections::HashSet;
 

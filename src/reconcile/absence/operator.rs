@@ -59,8 +59,8 @@ impl AbsenceGuard {
         });
     }
 
-    /// Whether no record is left that only the former settings selected, and no hold that needs an operator. A list since
-    /// the change has to show it.
+    /// Whether no record is left that only the former settings selected, and no hold that needs an operator. A list
+    /// since the change has to show it.
     pub fn is_scope_resolved(&self) -> bool {
         (self.change.is_some() || self.operator_needed) && self.derived_since_change && self.is_idle()
     }

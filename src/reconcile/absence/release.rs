@@ -22,8 +22,8 @@ impl AbsenceGuard {
         self.release_ready(&Ready { approved, unguarded, confirmed }, now)
     }
 
-    /// The same for records that belong to others. `depth` says how many records stand above one. Those that stand deepest
-    /// leave first, and none that stands less deep than `at_least`.
+    /// The same for records that belong to others. `depth` says how many records stand above one. Those that stand
+    /// deepest leave first, and none that stands less deep than `at_least`.
     pub fn release_deepest(
         &mut self,
         depth: &dyn Fn(&Uid) -> usize,

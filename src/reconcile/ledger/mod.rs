@@ -322,7 +322,8 @@ impl Ledger {
         settled
     }
 
-    /// A record that was rejected before was tried again, and the registry has not judged it yet: it is not parked again.
+    /// A record that was rejected before was tried again, and the registry has not judged it yet: it is not parked
+    /// again.
     fn not_rejected_now(&mut self, uid: &Uid) {
         if let Some(attempts) = self.pending.get_mut(uid).and_then(|pending| pending.attempts.as_mut()) {
             attempts.unparked = attempts.parked.is_some();

@@ -113,8 +113,8 @@ impl TargetReader {
 }
 
 impl TargetClient {
-    /// From now on, the record with this key and id counts as ours: the next put of a pod's record replaces it, and records
-    /// that belong to it name it. `kind` is the position of its kind among those of the target.
+    /// From now on, the record with this key and id counts as ours: the next put of a pod's record replaces it, and
+    /// records that belong to it name it. `kind` is the position of its kind among those of the target.
     pub fn take_over(&self, kind: usize, key: &Uid, id: &str, item: &RegistryItem) {
         if let Some(kind) = self.kinds.get(kind) {
             kind.records.lock().found(key, id, item, None);

@@ -33,8 +33,8 @@ impl Attempt {
         self.arrival != Arrival::No
     }
 
-    /// Whether this change is sent again. A deletion that the registry may have received keeps its reason, because another
-    /// process may know another one: that the pod is absent, and not that it was deleted.
+    /// Whether this change is sent again. A deletion that the registry may have received keeps its reason, because
+    /// another process may know another one: that the pod is absent, and not that it was deleted.
     pub(super) fn repeats(&self, content: ChangeContent) -> bool {
         match (self.content, content) {
             (ChangeContent::Delete(Some(_)), ChangeContent::Delete(_)) if self.is_open() => true,

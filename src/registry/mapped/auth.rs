@@ -125,10 +125,10 @@ impl Auth {
     }
 
     /// The registry may refuse the credentials. Reads the files again; the next request has another token.
-    pub(super) fn doubt(&self) {
+    pub(super) fn renew(&self) {
         self.refresh();
         if let Self::Tokens(tokens) = self {
-            tokens.doubt();
+            tokens.drop_unless_new();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writing several records in one request.
 //!
-//! Records that have to be looked up first are looked up before, several at a time. Those that may be written then leave
-//! together.
+//! Records that have to be looked up first are looked up before, several at a time. Those that may be written then
+//! leave together.
 //!
 //! | answer to the request | consequence |
 //! | --- | --- |
@@ -371,18 +371,18 @@ impl KindClient {
             RuleOutcome::Done => self.done(member, held),
             RuleOutcome::Absent if member.record.is_none() => self.done(member, held),
             RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
-            RuleOutcome::Exists | RuleOutcome::Stale => self.in_doubt(member.key, reason),
+            RuleOutcome::Exists | RuleOutcome::Stale => self.as_uncertain(member.key, reason),
             RuleOutcome::Retry | RuleOutcome::Pause => Err(Stop::retry(reason)),
             RuleOutcome::Uncertain => Err(Stop::uncertain(reason)),
             RuleOutcome::Fenced => Err(Failure::StaleEpoch.into()),
         }
     }
 
-    /// The registry holds another record than the one that was to be replaced. The next attempt is a request of its own,
-    /// and reads the record first if it can. The third time in a row, the record is parked.
-    fn in_doubt(&self, key: &Uid, reason: String) -> Result<(), Stop> {
+    /// The registry holds another record than the one that was to be replaced. The next attempt is a request of its
+    /// own, and reads the record first if it can. The third time in a row, the record is parked.
+    fn as_uncertain(&self, key: &Uid, reason: String) -> Result<(), Stop> {
         let mut records = self.records.lock();
-        records.doubt(key);
+        records.mark_uncertain(key);
         records.contradicted(key);
         if records.strike(key) < STRIKES_MAX { Err(Stop::retry(reason)) } else { Err(Stop::rejected(reason)) }
     }
@@ -391,7 +391,7 @@ impl KindClient {
     fn refused(&self, member: &Member<'_>, own: Option<&MemberResult>, whole: &Judgement) -> Result<(), Stop> {
         match (own, whole.outcome) {
             (Some(MemberResult { judgement, held }), _) => self.judged(member, judgement, held),
-            (None, RuleOutcome::Exists | RuleOutcome::Stale) => self.in_doubt(member.key, whole.reason.clone()),
+            (None, RuleOutcome::Exists | RuleOutcome::Stale) => self.as_uncertain(member.key, whole.reason.clone()),
             (None, _) => Err(Stop::rejected(whole.reason.clone())),
         }
     }

@@ -122,7 +122,7 @@ impl KindClient {
                 *known = records.knowledge(deletion.key);
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }
-            // A write was refused in doubt, and the record is still ours.
+            // The registry refused a write and may have applied it; the record is still ours.
             Lookup::Unknown if is_ours && (known.exists || !lacks_words) => Ok(Permit::Granted),
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))

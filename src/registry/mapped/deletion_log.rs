@@ -1,7 +1,8 @@
-//! Deletions that an operator asked for.
+//! Which records the command `purge` deleted, for its report.
 //!
-//! The controller trusts the owner mark that a list of its term showed. An operator who removes all records is asked first,
-//! and the deletions take their time, so that each record is looked up again before it is deleted.
+//! The log is kept in memory, and only while `purge` runs. A client that has one looks each record up again before its
+//! deletion: the operator was asked before, and the record may have another owner by now. The controller has no log. It
+//! trusts the owner mark that a list of its term showed.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -6,8 +6,8 @@
 //! | different `remote`s | two records: one counts, and the other is surplus |
 //!
 //! A record counts if it is not gone and the table knows its `remote`. Without such a record, the first one counts. A
-//! surplus record is reported and not deleted: a list is read beside the writes and goes on when the term ends, so that a
-//! deletion could arrive after another process leads, whose table may know just this record.
+//! surplus record is reported and not deleted: a list is read beside the writes and goes on when the term ends, so that
+//! a deletion could arrive after another process leads, whose table may know just this record.
 
 use std::collections::BTreeMap;
 

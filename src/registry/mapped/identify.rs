@@ -21,8 +21,9 @@ pub(super) struct ListedIds {
 }
 
 impl ListedIds {
-    /// Takes the next record. `is_first` says whether it begins a page, and `is_ours` whether it may be ours. `known` is
-    /// the `remote` under which the client knows a record. Returns the key and the id of a record of ours that counts.
+    /// Takes the next record. `is_first` says whether it begins a page, and `is_ours` whether it may be ours. `known`
+    /// is the `remote` under which the client knows a record. Returns the key and the id of a record of ours that
+    /// counts.
     ///
     /// # Errors
     /// The list contradicts itself, so that nothing may be concluded from it.

@@ -1,5 +1,5 @@
-//! Writes that the registry acknowledges, and whose effect no list shows: a deletion of another address that is answered
-//! 404, or a put that is not stored. Each resync finds the same difference and writes again.
+//! Writes that the registry acknowledges, and whose effect no list shows: a deletion of another address that is
+//! answered 404, or a put that is not stored. Each resync finds the same difference and writes again.
 //!
 //! ```text
 //!   acknowledged --the next list is as before--> without effect, once --the same again, and again--> reported

@@ -95,7 +95,7 @@ pub(super) fn rule(judgement: &Judgement, exchanged: &Exchanged, transport: &Tar
             401 | 403 | 407 => Ruling::Stop(unauthorized(status, &reason).into()),
             _ => {
                 // A rule says so with a status that does not.
-                transport.doubt();
+                transport.renew_credentials();
                 Ruling::Stop(unauthorized(status, &reason).into())
             }
         },

@@ -51,8 +51,8 @@ impl TargetClient {
         self.target.kinds.iter().any(|kind| kind.parent.is_some())
     }
 
-    /// The kind of the record that the client knows under this key. If it knows none, a kind whose list may still show it,
-    /// so that its deletion waits; otherwise there is nothing of ours to delete.
+    /// The kind of the record that the client knows under this key. If it knows none, a kind whose list may still show
+    /// it, so that its deletion waits; otherwise there is nothing of ours to delete.
     pub(super) fn kind_of(&self, key: &Uid) -> usize {
         let place =
             |is_its: fn(&Records, &Uid) -> bool| self.kinds.iter().position(|kind| is_its(&kind.records.lock(), key));
@@ -113,8 +113,8 @@ impl TargetClient {
         (items.unwrap_or(1), bytes.unwrap_or(batch::BYTES))
     }
 
-    /// Reads the next page of the inventory, which is the lists of all kinds, one after the other: a page with records of
-    /// ours, or the last one.
+    /// Reads the next page of the inventory, which is the lists of all kinds, one after the other: a page with records
+    /// of ours, or the last one.
     pub(super) async fn page(&self, token: Option<String>) -> Result<InventoryPage, Failure> {
         let mut place = match token {
             None => {

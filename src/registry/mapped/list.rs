@@ -99,8 +99,8 @@ impl KindClient {
         Ok(ListInProgress { reader, request, token, begun, listed, renamed, reported: 0 })
     }
 
-    /// Reads the answer. Returns its records that are ours, with the fingerprints to report, and the request for the next
-    /// page.
+    /// Reads the answer. Returns its records that are ours, with the fingerprints to report, and the request for the
+    /// next page.
     fn take(
         &self,
         list: &mut ListInProgress,
@@ -185,8 +185,8 @@ impl KindClient {
         Failure::Inventory(self.transport.clean(error))
     }
 
-    /// Sends a request that reads and is always allowed. Returns whether there is one. `is_prepared` says whether nothing
-    /// is left to prepare.
+    /// Sends a request that reads and is always allowed. Returns whether there is one. `is_prepared` says whether
+    /// nothing is left to prepare.
     pub(super) async fn probe(&self, term: &TermWords, is_prepared: bool) -> Result<bool, Failure> {
         let Ok(Some(mut reader)) = self.kind.read_list(term) else { return Ok(false) };
         let Ok(Some(request)) = reader.request() else { return Ok(false) };

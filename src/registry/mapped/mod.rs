@@ -9,7 +9,9 @@
 //! | How is one record written? | `put` |
 //! | How is one record deleted, and may it be? | `delete`, `deletion_log` |
 //! | How are several written in one request? | `batch` |
-//! | How are all records read? | `list` |
+//! | How are all records read, and one? | `list`, `find` |
+//! | What may a list of this term say of records that it does not show? | `shown` |
+//! | What has to exist before records can refer to it? | `prepare` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
 //! | What if the registry returns ids in another form? | `renamed` |
 //! | What if the registry changes what is written? | `differing` |
@@ -25,6 +27,7 @@
 //! | Where do credentials come from? | `auth`, `secrets` |
 //! | How are requests signed? | `sign` |
 //! | What is sent, and how fast? | `transport`, `registry::pacer` |
+//! | What was exchanged lately, for people? | [`recorder`] |
 //! | What carries requests? | [`carrier`] |
 
 pub mod adoption;
@@ -461,7 +464,7 @@ impl Registry for TargetClient {
     }
 
     fn refresh_credential(&self) {
-        self.transport.doubt();
+        self.transport.renew_credentials();
     }
 }
 

@@ -6,8 +6,8 @@
 //!   put, update --stale--> find --ours--> once more
 //! ```
 //!
-//! A record that is gone counts as not known to exist. If the registry keeps its key, a create is answered *exists*, and
-//! the update brings the record back.
+//! A record that is gone counts as not known to exist. If the registry keeps its key, a create is answered *exists*,
+//! and the update brings the record back.
 //!
 //! | a record is looked up before it is written | because |
 //! | --- | --- |

@@ -1,4 +1,5 @@
-//! Reads the registry of a target for people. Unlike the client, it remembers nothing, and it has no method that writes.
+//! Reads the registry of a target for people. Unlike the client, it remembers nothing, and it has no method that
+//! writes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,8 +91,8 @@ impl TargetReader {
         &self.term
     }
 
-    /// Finds what records refer to. Returns the names of the steps of `prepare` that found nothing: the controller would
-    /// create it. Records that use them cannot be rendered.
+    /// Finds what records refer to. Returns the names of the steps of `prepare` that found nothing: the controller
+    /// would create it. Records that use them cannot be rendered.
     ///
     /// # Errors
     /// The registry does not answer, or refuses.
@@ -203,8 +204,8 @@ impl TargetReader {
     }
 }
 
-/// Refuses a record that contradicts what was read, as the client does. A process that just started wrote nothing, so that
-/// a record without a mark is ours only if all are.
+/// Refuses a record that contradicts what was read, as the client does. A process that just started wrote nothing, so
+/// that a record without a mark is ours only if all are.
 fn identify(kind: &Kind, item: &RegistryItem, is_first: bool, listed: &mut ListedIds) -> Result<(), String> {
     let is_ours = match item.mark {
         ItemMark::Ours => true,

@@ -171,7 +171,7 @@ impl Records {
     }
 
     /// The registry contradicts what is known: the record has to be read before it is written again.
-    pub(super) fn doubt(&mut self, key: &Uid) {
+    pub(super) fn mark_uncertain(&mut self, key: &Uid) {
         self.uncertain.insert(key.clone(), Instant::now() + self.lag);
     }
 
@@ -301,8 +301,8 @@ impl Records {
         }
     }
 
-    /// The first attempt to send this change, so that all attempts have the same id, time and content. `now` is the version
-    /// and the time of this one.
+    /// The first attempt to send this change, so that all attempts have the same id, time and content. `now` is the
+    /// version and the time of this one.
     pub(super) fn first_attempt(
         &mut self,
         key: &Uid,

@@ -1,7 +1,7 @@
 //! What the client writes to its memory, and how it begins a term with it.
 //!
-//! The memory holds what the tables of all kinds know. Rows that changed are written before a request is sent, and when a
-//! call ends. The inventory of such a target is the tables themselves.
+//! The memory holds what the tables of all kinds know. Rows that changed are written before a request is sent, and when
+//! a call ends. The inventory of such a target is the tables themselves.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +40,8 @@ pub(super) struct RememberedPages {
     count: u64,
 }
 
-/// Keeps the rows of a target for the next process. Its kinds share it, because a row may follow from that of another kind.
+/// Keeps the rows of a target for the next process. Its kinds share it, because a row may follow from that of another
+/// kind.
 #[derive(Default)]
 pub(super) struct TargetMemory {
     store: Option<Box<dyn RowStore>>,
@@ -169,8 +170,8 @@ impl Records {
         children.extract_if(.., |(_, row)| is_removed(row)).map(|(key, _)| key).collect()
     }
 
-    /// Begins a term with the rows of the memory, and drops those of the records that are `gone`. `reads_again` says that
-    /// what each record holds is not known.
+    /// Begins a term with the rows of the memory, and drops those of the records that are `gone`. `reads_again` says
+    /// that what each record holds is not known.
     fn recall(&mut self, rows: Vec<(Uid, StoredRow)>, gone: &[Uid], reads_again: bool, can_find: bool) {
         let mut table = UidMap::default();
         self.attempts.clear();
@@ -185,7 +186,7 @@ impl Records {
                 row.set(Fact::Written, true);
                 row.set(Fact::Verified, true);
             } else if can_find {
-                self.doubt(&key);
+                self.mark_uncertain(&key);
             }
             if let Some(StoredAttempt { content, version, began }) = attempt {
                 let attempt = Attempt { content, version, began, arrival: Arrival::Maybe };
@@ -198,15 +199,15 @@ impl Records {
         self.all_have_moved();
     }
 
-    /// All records, and what the registry acknowledged. What is on its way may be held or not. What the round that lasts
-    /// has not put is of no known content, so that it is sent again.
+    /// All records, and what the registry acknowledged. What is on its way may be held or not. What the round that
+    /// lasts has not put is of no known content, so that it is sent again.
     fn remembered(&self) -> Vec<RememberedRecord> {
         let shown = |(key, row): (&Uid, &Row)| {
             let is_again = self.in_round && !row.has(Fact::InRound);
             let content = |held| if is_again { Fingerprint::default() } else { held };
             // Other leaders may have removed it.
-            let is_doubted = row.held() == Some(Fingerprint::default());
-            let held = row.held().filter(|_| !is_doubted && self.open_attempt(key).is_none()).map(content);
+            let is_uncertain = row.held() == Some(Fingerprint::default());
+            let held = row.held().filter(|_| !is_uncertain && self.open_attempt(key).is_none()).map(content);
             RememberedRecord { key: key.clone(), parent: row.parent(), held }
         };
         self.table.iter().map(shown).collect()
@@ -259,12 +260,12 @@ impl TargetClient {
         memory_term.open = Some(term);
         drop(memory_term);
         match last_term {
-            None => tracing::info!("the memory is new; it holds no records of earlier processes"),
-            Some(_) if follows => tracing::info!(records = count, "memory read"),
+            None => tracing::info!("the memory file is new; it holds no records of earlier processes"),
+            Some(_) if follows => tracing::info!(records = count, "memory file read"),
             Some(_) => tracing::warn!(
                 records = count,
-                "the memory did not follow the leader; writing every record again. Records that other leaders wrote and \
-                 whose pods are gone stay in the registry"
+                "the memory file did not follow the leader; writing every record again. Records that other leaders wrote \
+                 and whose pods are gone stay in the registry"
             ),
         }
         Ok(())
@@ -289,7 +290,7 @@ impl TargetClient {
             tracing::warn!(
                 kind = kind.as_deref().unwrap_or("none"),
                 records = rows.len(),
-                "the memory has records of a kind that the target no longer has; leaving them in the registry"
+                "the memory file has records of a kind that the target no longer has; leaving them in the registry"
             );
         }
     }
@@ -379,8 +380,8 @@ impl KindClient {
 }
 
 impl TargetMemory {
-    /// Hands this row to the memory without waiting for it: no request may follow that would save it. It counts as unsaved,
-    /// so that the next save repeats what fails now.
+    /// Hands this row to the memory without waiting for it: no request may follow that would save it. It counts as
+    /// unsaved, so that the next save repeats what fails now.
     pub(super) fn keep_soon(&self, key: &Uid) {
         let Some(store) = &self.store else { return };
         // Under the locks, so that no older row follows that of a save.

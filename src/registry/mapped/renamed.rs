@@ -20,8 +20,17 @@ pub(super) struct RenamedRecords {
     /// The records that this process wrote and that nothing has shown, by the common form of their ids. None before the
     /// list shows a record that this process did not write.
     written: Option<HashMap<String, Uid>>,
-    /// The key of the written record; the key, the id and the content of the listed one.
-    waiting: Vec<(Uid, Uid, String, RegistryItem)>,
+    waiting: Vec<WaitingRecord>,
+}
+
+/// A listed record that may be a written one under another form of its id.
+#[derive(Debug)]
+struct WaitingRecord {
+    /// The key of the written record.
+    written: Uid,
+    key: Uid,
+    id: String,
+    item: RegistryItem,
 }
 
 impl RenamedRecords {
@@ -42,7 +51,7 @@ impl RenamedRecords {
         // Mostly, there are none.
         let other = if written.is_empty() { None } else { written.get(&common_form(&id)) };
         let Some(other) = other.filter(|other| **other != key) else { return Some((key, id, item)) };
-        self.waiting.push((other.clone(), key, id, item));
+        self.waiting.push(WaitingRecord { written: other.clone(), key, id, item });
         None
     }
 
@@ -51,7 +60,7 @@ impl RenamedRecords {
     /// # Errors
     /// The list lacks a record, and shows another form of its id.
     pub(super) fn end(self, shown: &HashSet<Uid>) -> Result<Vec<(Uid, String, RegistryItem)>, String> {
-        let ended = |(written, key, id, item): (Uid, Uid, String, RegistryItem)| {
+        let ended = |WaitingRecord { written, key, id, item }| {
             if shown.contains(&written) { Ok((key, id, item)) } else { Err(problem(&id, &written)) }
         };
         self.waiting.into_iter().map(ended).collect()

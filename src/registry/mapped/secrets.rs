@@ -100,8 +100,9 @@ fn without(text: Vec<u8>, secret: &str) -> Vec<u8> {
     clean
 }
 
-/// The length of a secret at the beginning of a text. Each of its characters may be written as it is, percent-encoded, or
-/// as JSON writes it: with any number of backslashes before it, because a text in JSON may hold JSON, or as `\uXXXX`.
+/// The length of a secret at the beginning of a text. Each of its characters may be written as it is, percent-encoded,
+/// or as JSON writes it: with any number of backslashes before it, because a text in JSON may hold JSON, or as
+/// `\uXXXX`.
 fn length_in(text: &[u8], secret: &str) -> Option<usize> {
     if text.starts_with(secret.as_bytes()) {
         return Some(secret.len());

@@ -68,8 +68,8 @@ impl ShownRecords {
         *self = Self::new(self.has_list, self.lag, self.timeout);
     }
 
-    /// When lists and lookups show everything that earlier terms wrote. Their last request may have been on its way when
-    /// this term began.
+    /// When lists and lookups show everything that earlier terms wrote. Their last request may have been on its way
+    /// when this term began.
     fn settled_at(&self) -> Instant {
         self.term_begun + self.lag + self.timeout
     }

@@ -5,8 +5,8 @@
 //! | Standard Webhooks | `ID.TIMESTAMP.BODY` of requests that write | `webhook-id`, `webhook-timestamp`, `webhook-signature` |
 //! | HMAC | the body of every request | one that the file names |
 //!
-//! The id of a message is that of the change, so that a receiver recognizes an attempt that it has seen. The time is that
-//! of the attempt.
+//! The id of a message is that of the change, so that a receiver recognizes an attempt that it has seen. The time is
+//! that of the attempt.
 
 use std::time::SystemTime;
 

@@ -89,8 +89,8 @@ impl TargetTransport {
         Self { carrier, auth, signer, pacer: None, log: None, answers, timeout, answer_bytes }
     }
 
-    /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an expired
-    /// token, some registries answer 403.
+    /// Sends a request. If the credentials are refused and others are there by now, it is sent once more. For an
+    /// expired token, some registries answer 403.
     pub(super) async fn send(&self, request: &RenderedRequest) -> Result<Exchanged, Failure> {
         let sent_at = Instant::now();
         let exchanged = self.send_once(request).await?;
@@ -166,8 +166,8 @@ impl TargetTransport {
     }
 
     /// The registry may refuse the credentials or the signature. Reads the files again.
-    pub(super) fn doubt(&self) {
-        self.auth.doubt();
+    pub(super) fn renew_credentials(&self) {
+        self.auth.renew();
         self.signer.refresh();
     }
 

@@ -1,7 +1,7 @@
 //! Records that the registry acknowledged and does not list.
 //!
-//! A registry that cuts the owner mark, a list that ends early, or a wrong query of `list` makes records look missing that
-//! are there. To create them again would make second records: at each resync, and after each start.
+//! A registry that cuts the owner mark, a list that ends early, or a wrong query of `list` makes records look missing
+//! that are there. To create them again would make second records: at each resync, and after each start.
 //!
 //! | the last list | a create |
 //! | --- | --- |
@@ -99,8 +99,8 @@ impl Unlisted {
         self.skipped_before = std::mem::take(&mut self.skipped);
     }
 
-    /// The last list lacks a record whose create had no clear answer. Returns whether it is the first such list, which may
-    /// have skipped the record.
+    /// The last list lacks a record whose create had no clear answer. Returns whether it is the first such list, which
+    /// may have skipped the record.
     pub(super) fn is_skipped_once(&mut self, key: &Uid) -> bool {
         self.may_skip && !self.skipped_before.contains(key) && self.skipped.insert(key.clone())
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_record_ends_the_doubt() {
+    fn shown_record_is_certain_again() {
         let (a, b) = (Uid::from("a"), Uid::from("b"));
         let mut unlisted = Unlisted::default();
         unlisted.acknowledged(&a, "a");

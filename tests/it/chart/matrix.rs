@@ -175,7 +175,7 @@ fn settings_keep_their_text() {
     let settings = settings(&of(&tools, "every setting"));
     for (name, text) in [
         ("EXCLUDE_NAMESPACE", "kube-system,kube-public"),
-        ("LABEL_ALLOW", ","),
+        ("LABEL_ALLOW", ""),
         ("MAX_WRITES_PER_SECOND", "20000000"),
         ("CLUSTER_NAME", "Production, Europe: #1"),
         ("HOLD_ON_SCOPE_CHANGE", "false"),

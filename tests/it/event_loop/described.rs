@@ -177,8 +177,8 @@ async fn first_registration_fills_batches() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_are_registered_in_full_batches() {
-    // Four requests may be in flight, and the limit of writes lets 5,000 records through at first and per second. Neither
-    // that nor a page that is smaller than a batch makes a batch smaller.
+    // Four requests may be in flight, and the limit of writes lets 5,000 records through at first and per second.
+    // Neither that nor a page that is smaller than a batch makes a batch smaller.
     let (pods, registry) = (pods(20_000), Bulk::default());
     let target = TARGET.replace("records: 25", "records: 500");
     let took = register(client_of(&target, "    exclusive: true\n", registry.clone()), &pods, 300).await;

@@ -1,4 +1,5 @@
-//! A fake registry that sees pods otherwise than the store: what it makes of a pod follows from the reason in its status.
+//! A fake registry that sees pods otherwise than the store: what it makes of a pod follows from the reason in its
+//! status.
 
 use std::collections::{BTreeMap, BTreeSet};
 

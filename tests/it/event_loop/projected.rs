@@ -1,4 +1,5 @@
-//! Registries that see pods otherwise than the store: selected pods, ids that pods share, and records that cannot be made.
+//! Registries that see pods otherwise than the store: selected pods, ids that pods share, and records that cannot be
+//! made.
 
 use std::collections::BTreeMap;
 

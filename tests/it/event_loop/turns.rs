@@ -9,8 +9,8 @@ use super::{
 
 const PODS: usize = 600;
 
-/// Lists all pods again. Returns the number of turns in which that was not done yet: the loop lets other tasks go on after
-/// each of them.
+/// Lists all pods again. Returns the number of turns in which that was not done yet: the loop lets other tasks go on
+/// after each of them.
 async fn turns_of_a_list(visits_per_turn: usize) -> usize {
     let pods = (0..PODS).map(|n| pod(&format!("p{n}"), "a"));
     let options = ControllerOptions { visits_per_turn, ..options() };

@@ -58,6 +58,17 @@ fn variable_replaces_a_required_flag() {
 }
 
 #[test]
+fn empty_list_variable_registers_no_labels() {
+    let help = |variables: &[(&str, &str)]| {
+        let mut help = Command::new(env!("CARGO_BIN_EXE_pod-registrar"));
+        let help = help.args(["run", "--help"]).env_clear().envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8(help.stdout).unwrap()
+    };
+    assert!(help(&[]).contains("[default: *]"));
+    assert!(!help(&[("POD_REGISTRAR_LABEL_ALLOW", "")]).contains("[default: *]"));
+}
+
+#[test]
 fn empty_variables_count_as_unset() {
     let page = cli::page::page();
     let names = page.split('`').filter(|name| name.starts_with("POD_REGISTRAR_") && *name != "POD_REGISTRAR_");

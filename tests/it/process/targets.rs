@@ -394,7 +394,7 @@ async fn memory_follows_the_leader() {
     until("the deletions are delivered", || registry.records().len() == 17).await;
     assert_eq!(registry.writes(), 20, "each record was put once, and three were deleted");
     let lines = standby.stderr();
-    assert!(lines.iter().any(|line| line.contains("memory read") && line.contains("records=20")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("memory file read") && line.contains("records=20")), "{lines:#?}");
     standby.terminate();
     assert_eq!(standby.code().await, 0);
 }

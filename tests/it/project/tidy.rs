@@ -109,6 +109,30 @@ const WALL_CLOCK_READERS: [(&str, &str); 14] = [
 
 const MOST_LINES: usize = 500;
 
+const COMMENT_COLUMNS: usize = 120;
+
+#[test]
+fn comments_wrap() {
+    let mut long = Vec::new();
+    for file in ["src", "tests", "benches", "examples"].into_iter().flat_map(project::sources) {
+        let mut in_block = false;
+        for (number, line) in (1..).zip(fs::read_to_string(&file).unwrap().lines()) {
+            let Some(comment) = line.trim_start().strip_prefix("//") else {
+                in_block = false;
+                continue;
+            };
+            let comment = comment.trim_start_matches(['/', '!']).trim_start();
+            in_block ^= comment.starts_with("```");
+            // Drawings, rows of tables and targets of links cannot wrap.
+            let cannot_wrap = in_block || comment.starts_with('|') || comment.contains("]: ");
+            if !cannot_wrap && line.chars().count() > COMMENT_COLUMNS {
+                long.push(format!("{}:{number}: {line}", file.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+}
+
 #[test]
 fn modules_use_only_the_modules_they_may() {
     for file in project::sources("src") {

@@ -15,8 +15,8 @@ impl Log {
     /// Begins to keep the messages, until the guards are dropped.
     pub(crate) fn start() -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
-        // With a single dispatcher, tracing asks the default of the thread that first reaches a log line. Another test's
-        // thread has none, so the line would stay disabled for this one.
+        // With a single dispatcher, tracing asks the default of the thread that first reaches a log line. Another
+        // test's thread has none, so the line would stay disabled for this one.
         let second = Dispatch::new(Self::default());
         let logged = tracing::subscriber::set_default(log.clone());
         (log, (second, logged))

@@ -272,7 +272,8 @@ async fn admit(
     if is_lost { StatusCode::BAD_GATEWAY.into_response() } else { answer }
 }
 
-/// The page after an id, so that changes shift no record to another page. Filters other than `uid` and `name` are ignored.
+/// The page after an id, so that changes shift no record to another page. Filters other than `uid` and `name` are
+/// ignored.
 fn list(place: &str, records: &Records, query: &HashMap<String, String>) -> Json<Value> {
     let page = query.get("size").and_then(|text| text.parse::<usize>().ok()).unwrap_or(PAGE);
     let is_later = |id: &str| query.get("after").is_none_or(|after| id > after.as_str());

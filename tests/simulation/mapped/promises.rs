@@ -54,8 +54,8 @@ impl SimulatedWorld {
         }
         let needs = self.cluster.selected.values().find(|pod| {
             let lasts = self.cluster.lives.get(&pod.uid).is_some_and(|life| !life.interrupted);
-            // The parts of a pod follow its state: the process has to see the one that has them. A deletion that was sent
-            // before that cannot be taken back.
+            // The parts of a pod follow its state: the process has to see the one that has them. A deletion that was
+            // sent before that cannot be taken back.
             let is_part = row["kind"] == "part";
             let since = writer.shown_since.get(&pod.uid).map(|(pod, state)| if is_part { state } else { pod });
             let shown = since.is_some_and(|since| since + SHOWN_FOR_MS < now);

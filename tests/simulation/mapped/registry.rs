@@ -32,8 +32,8 @@ pub(crate) struct RestRegistry {
     past: VecDeque<(u64, Arc<Rows>)>,
     next_id: u64,
     edits: u64,
-    /// Keys that a process looked up or wrote. No registry without comparisons protects a record that takes the place of
-    /// one that a process has read.
+    /// Keys that a process looked up or wrote. No registry without comparisons protects a record that takes the place
+    /// of one that a process has read.
     used: BTreeSet<String>,
     /// The names of pods whose records are rejected.
     pub(crate) poison: BTreeSet<String>,

@@ -246,7 +246,8 @@ impl Listing {
         }
     }
 
-    /// How far the running list is. Without a number from the API server, it is expected to have as many pods as `before`.
+    /// How far the running list is. Without a number from the API server, it is expected to have as many pods as
+    /// `before`.
     pub(super) fn progress(&self, before: usize, now: Moment) -> Option<ListRead> {
         let list = self.running.as_ref()?;
         let done = list.items.pods + list.items.unidentified;

@@ -1,4 +1,4 @@
-//! IssuedTokens that another request returns: OAuth 2.0 client credentials, and logins.
+//! Tokens that another request returns: OAuth 2.0 client credentials, and logins.
 
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ const ERRORS: [&str; 6] = ["detail", "error", "error_description", "errors", "me
 const SHOWN: usize = 300;
 /// The longest lifetime that is believed.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// After a token was refused, another is not asked for earlier than this, so that a refused client does not log in again
-/// with each request.
+/// After a token was refused, another is not asked for earlier than this, so that a refused client does not log in
+/// again with each request.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// The same after 403, which many registries answer for one record alone, and some for an expired token.
 pub(super) const RENEW_FORBIDDEN: Duration = Duration::from_secs(60);
@@ -291,7 +291,7 @@ impl IssuedTokens {
     }
 
     /// The registry refuses the token, as far as its answers show. Drops it, unless it is new.
-    pub(super) fn doubt(&self) {
+    pub(super) fn drop_unless_new(&self) {
         self.drop_older(RENEW_EVERY);
     }
 

@@ -190,7 +190,7 @@ impl GroupHooks for MemoryHooks {
             Ok(_) | Err(_) => match self.restore(conn) {
                 Ok(()) => {
                     let path = self.path.display();
-                    tracing::warn!(%path, "the memory was deleted while it was in use; it was written again");
+                    tracing::warn!(%path, "the memory file was deleted while it was in use; it was written again");
                     return true;
                 }
                 Err(Error::Replaced { .. }) => WriteFault::Replaced,

@@ -8,13 +8,14 @@
 //! | before a deletion is sent | has the deletion that is on its way |
 //! | after its acknowledgement | is gone |
 //!
-//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id and
-//! the same content. What had no clear answer stays on its way until the registry acknowledges something.
+//! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id
+//! and the same content. What had no clear answer stays on its way until the registry acknowledges something.
 //!
-//! A file that is deleted while it is used is written again. One that was replaced is left as it is, and the target waits.
+//! A file that is deleted while it is used is written again. One that was replaced is left as it is, and the target
+//! waits.
 //!
-//! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows them
-//! as if it had read a list.
+//! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows
+//! them as if it had read a list.
 
 pub mod file;
 mod rows;
@@ -33,56 +34,58 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be opened or created.
-    #[error("cannot open the memory {path}: {source}; give `memory` a path in a folder that this process may write")]
+    #[error(
+        "cannot open the memory file {path}: {source}; give `memory` a path in a folder that this process may write"
+    )]
     Open { path: PathBuf, source: rusqlite::Error },
     /// The file cannot be read.
-    #[error("cannot read the memory {path}: {source}; give this process the right to read and write it")]
+    #[error("cannot read the memory file {path}: {source}; give this process the right to read and write it")]
     Read { path: PathBuf, source: std::io::Error },
     /// Another process holds its lock.
     #[error(
-        "another process uses the memory {path}; it is free when that process ends or stops leading. Give each target of \
-         each installation a path of its own"
+        "another process uses the memory file {path}; it is free when that process ends or stops leading. Give each \
+         target of each installation a path of its own"
     )]
     InUse { path: PathBuf },
-    #[error("the file {path} was not written as a memory; give `memory` another path")]
+    #[error("the file {path} was not written as a memory file; give `memory` another path")]
     NotOurs { path: PathBuf },
     #[error(
-        "the memory {path} has version {found}, and this release knows {known}; use the release that wrote it, or move \
-         the file away to begin without it"
+        "the memory file {path} has version {found}, and this release knows {known}; use the release that wrote it, or \
+         move the file away to begin without it"
     )]
     Newer { path: PathBuf, found: i64, known: usize },
     /// It was written for something else.
     #[error(
-        "the memory {path} belongs to the {what} {found:?}, and this is {ours:?}; give each target a path of its own. If \
-         this target was changed on purpose, move the file away: all records are written again, and records whose pods \
-         are gone stay"
+        "the memory file {path} belongs to the {what} {found:?}, and this is {ours:?}; give each target a path of its \
+         own. If this target was changed on purpose, move the file away: all records are written again, and records \
+         whose pods are gone stay"
     )]
     Other { path: PathBuf, what: &'static str, found: String, ours: String },
     /// SQLite or a value in it is damaged.
     #[error(
-        "the memory {path} is damaged: {what}; restore it from a backup, or move it away: all records are written again, \
-         and records whose pods are gone stay"
+        "the memory file {path} is damaged: {what}; restore it from a backup, or move it away: all records are written \
+         again, and records whose pods are gone stay"
     )]
     Damaged { path: PathBuf, what: String },
     /// There is no file.
-    #[error("there is no memory {path} here; run this command where the volume of the controller is mounted")]
+    #[error("there is no memory file {path} here; run this command where the volume of the controller is mounted")]
     Missing { path: PathBuf },
     /// It was deleted or moved away, and writing it again failed.
-    #[error("the memory {path} was deleted while this process uses it, and cannot be written again: {cause}")]
+    #[error("the memory file {path} was deleted while this process uses it, and cannot be written again: {cause}")]
     Deleted { path: PathBuf, cause: String },
     /// Another file is in its place.
     #[error(
-        "another file is in the place of the memory {path}, which this process uses; remove that file, and the memory is \
-         written there again, or restart this process to use that file"
+        "another file is in the place of the memory file {path}, which this process uses; remove that file, and the \
+         memory is written there again, or restart this process to use that file"
     )]
     Replaced { path: PathBuf },
     /// The disk is full or broken. Nothing of this write is in the file.
-    #[error("cannot write the memory {path}: {cause}; free space on its disk, or repair the disk")]
+    #[error("cannot write the memory file {path}: {cause}; free space on its disk, or repair the disk")]
     Write { path: PathBuf, cause: String },
     #[error("cannot start the thread of the memory: {0}; check the limits on threads and memory")]
     Thread(std::io::Error),
     /// It was closed because the term ended.
-    #[error("the memory is not open")]
+    #[error("the memory file is not open")]
     Closed,
 }
 
@@ -159,8 +162,8 @@ pub trait RowStore: Send + Sync + 'static {
     /// Opens the store for a term, for this process alone.
     fn open(&self, term: u64) -> BoxFuture<'_, Result<Recalled, Error>>;
 
-    /// Changes rows, and notes what became of a round. Calls are applied in their order, and each ends after its rows are kept.
-    /// They are kept even if the caller does not wait for that.
+    /// Changes rows, and notes what became of a round. Calls are applied in their order, and each ends after its rows
+    /// are kept. They are kept even if the caller does not wait for that.
     fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Lets another process use it.

@@ -68,7 +68,7 @@ async fn named_fault_needs_no_division() {
 }
 
 #[tokio::test]
-async fn refusal_in_doubt_leads_to_single_request() {
+async fn uncertain_refusal_leads_to_single_request() {
     let fake = Fake::start().await;
     let results = "    results: {items: /errors, failuresOnly: true, index: /index, reason: /what, \
         outcome: [{if: \"{{ item.what == 'not here' }}\", is: exists}]}\n";
@@ -87,7 +87,7 @@ async fn refusal_in_doubt_leads_to_single_request() {
         let one = format!("systems/{}", uid(1));
         let alone = if find { vec![format!("GET {one}"), format!("PUT {one}")] } else { vec![format!("PUT {one}")] };
         assert_eq!(fake.requests(), [vec!["POST bulk".to_owned()], alone].concat());
-        // A record in doubt is ours, and can be deleted.
+        // An uncertain record is ours, and can be deleted.
         fake.fail([refusal]);
         write(&client, &["a", "b"]).await.unwrap();
         assert_eq!(write(&client, &["-", "-", "-"]).await, Ok(vec![Verdict::Done; 3]));

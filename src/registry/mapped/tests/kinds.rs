@@ -131,7 +131,7 @@ async fn rows_of_a_former_kind_stay() {
 
 /// The registry may have removed the ports with their machine.
 #[tokio::test]
-async fn lost_deletion_puts_children_in_doubt() {
+async fn lost_deletion_makes_children_uncertain() {
     let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
     let (path, members) = (folder.path().join("m.db"), format!("{MACHINE}{PORT}"));
     let first = client(&fake, &members, &path, 1 << 20).await;

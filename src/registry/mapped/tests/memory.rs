@@ -421,7 +421,7 @@ async fn unusable_memory_is_tried_again_with_probes() {
 }
 
 #[tokio::test]
-async fn memory_that_did_not_follow_is_doubted() {
+async fn memory_that_did_not_follow_is_uncertain() {
     let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
     let path = folder.path().join("m.db");
     let term = (7 << 20) + 5;

@@ -132,7 +132,8 @@ async fn paged() -> Fake {
     fake
 }
 
-/// Reads a list while this record is deleted: the pages after the first one move up, and one of their records is skipped.
+/// Reads a list while this record is deleted: the pages after the first one move up, and one of their records is
+/// skipped.
 async fn list_while_deleting(fake: &Fake, client: &TargetClient, id: &str) -> Result<usize, Failure> {
     let mut page = client.inventory(None, None, 100).await?;
     fake.contents().records.remove(id);

@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use futures::StreamExt as _;
 use pod_registrar::conformance::{
     http::Access,
-    report::{ConformanceReport, Standing},
+    report::{ConformanceReport, RuleStatus},
     rule::Level,
     run::{self, Conformance, Ending},
 };
@@ -123,7 +123,7 @@ async fn finding_quotes_request_answer_and_rule() {
     let server = BrokenRegistry::start(*defect).await;
     let report = report(&server.url).await;
     let result = report.results.iter().find(|result| result.id == "late-put").unwrap();
-    let Standing::Broken(breach) = &result.standing else { panic!("{result:?}") };
+    let RuleStatus::Broken(breach) = &result.status else { panic!("{result:?}") };
     assert_eq!(breach.why, "expected 409 `stale-version`, got 200");
     assert!(breach.probe.path.starts_with("v1/clusters/conformance-test/pods/order-late-put"), "{breach:?}");
     assert!(breach.probe.body.as_ref().is_some_and(|body| body.contains("\"late\"")), "{breach:?}");

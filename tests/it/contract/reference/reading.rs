@@ -91,6 +91,7 @@ async fn full_view_lists_whole_records() {
     let body = server.get("/v1/clusters/c/pods?view=full&lifecycle=finished").await.json();
     assert_eq!(body["count"], 1);
     assert_eq!(body["items"][0]["future"], done["future"]);
+    assert_eq!(server.get("/v1/clusters/c/pods?view=full&limit=9000").await.json()["count"], 8);
     for (query, count) in [
         ("q=bATCH", 1),
         ("q=shop/web", 7),

@@ -24,15 +24,17 @@ async fn new_epoch_is_above_all_known_epochs() {
 
 #[tokio::test]
 async fn stale_session_still_writes() {
-    // A heartbeat makes it live again.
+    // A write leaves it stale, and a heartbeat makes it live again, whatever instance it names.
     let server = Server::start().await;
     let epoch = server.open().await;
     server.clock.advance_ms(90_000);
     let owner = |reply: super::Reply| reply.json()["owners"][0].clone();
     assert_eq!(owner(server.get("/v1/clusters/c").await)["state"], "stale");
     assert_eq!(server.put("a", epoch, 1, "web").await.status, 201);
+    assert_eq!(owner(server.get("/v1/clusters/c").await)["state"], "stale");
 
-    let beat = json!({"epoch": epoch, "ttlSeconds": 90, "synced": true, "counts": {"pods": 1, "pending": 0}});
+    let counts = json!({"pods": 1, "pending": 0});
+    let beat = json!({"epoch": epoch, "instance": "other", "ttlSeconds": 90, "synced": true, "counts": counts});
     let reply = server.call("PUT", "/v1/clusters/c/session", Some(&beat)).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.json(), json!({"epoch": epoch, "expiresAt": "2026-11-23T10:03:00.000Z"}));
@@ -72,10 +74,13 @@ async fn a_closed_session_deletes_nothing_and_writes_nothing() {
     let epoch = server.open().await;
     server.put("a", epoch, 1, "web").await;
     let close = format!("/v1/clusters/c/session?epoch={epoch}");
+    let before = server.get("/v1/clusters/c").await.json()["owners"][0].clone();
+    assert_eq!((&before["state"], &before["synced"]), (&json!("live"), &json!(false)));
     for _ in 0..2 {
         assert_eq!(server.call("DELETE", &close, None).await.status, 204);
     }
-    assert_eq!(server.get("/v1/clusters/c").await.json()["owners"][0]["state"], "closed");
+    let closed = server.get("/v1/clusters/c").await.json()["owners"][0].clone();
+    assert_eq!((&closed["state"], &closed["expiresAt"]), (&json!("closed"), &before["expiresAt"]));
     assert_eq!(server.get("/v1/clusters/c/pods/a").await.status, 200);
     assert_eq!(server.put("b", epoch, 2, "web").await.problem(), refused(409, "unknown-session"));
     let again = server.call("POST", "/v1/clusters/c/session", Some(&json!({"instance": "b", "ttlSeconds": 9}))).await;

@@ -89,9 +89,11 @@ async fn newer_equal_record_moves_only_the_version() {
     server.put("a", epoch, 1, "one").await;
     let mut again = record("a", epoch, 9, "one");
     again["version"]["resourceVersion"] = json!("77");
+    again["schema"] = json!(2);
     assert_eq!(server.call("PUT", "/v1/clusters/c/pods/a", Some(&again)).await.status, 200);
     let shown = server.get("/v1/clusters/c/pods/a").await.json();
     assert_eq!(shown["version"], json!({"epoch": epoch, "seq": 9, "resourceVersion": "77"}));
+    assert_eq!(shown["schema"], 2, "the digest leaves it out");
     assert_eq!(server.store.changes_since(0).await.unwrap().len(), 1);
     server.stop().await;
 }
@@ -130,7 +132,10 @@ async fn deletes_follow_the_order_of_versions() {
     }
     assert_eq!(server.delete("never", epoch, 7).await.status, 204);
     assert_eq!(server.put("never", epoch, 6, "late").await.problem(), refused(409, "tombstoned"));
-    assert_eq!(server.call("DELETE", "/v1/clusters/c/pods/a", None).await.problem(), refused(422, "schema"));
+    for query in ["", "?epoch=0&seq=9", &format!("?epoch={epoch}&seq=0")] {
+        let path = format!("/v1/clusters/c/pods/a{query}");
+        assert_eq!(server.call("DELETE", &path, None).await.problem(), refused(422, "schema"), "{query}");
+    }
     server.stop().await;
 }
 

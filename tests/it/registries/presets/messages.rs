@@ -1,5 +1,5 @@
-//! The presets `webhook` and `cloudevents` against the libraries that receivers use: Standard Webhooks' own, which verifies
-//! each message, and the SDK of CloudEvents, which parses each event.
+//! The presets `webhook` and `cloudevents` against the libraries that receivers use: Standard Webhooks' own, which
+//! verifies each message, and the SDK of CloudEvents, which parses each event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -214,7 +214,8 @@ async fn live(registries: &BuiltRegistries, preset: &str, kind: &'static str) {
     assert_eq!(messages(&receiver).await.len(), 30, "one message per pod");
     ends(controller).await;
 
-    // Killed; pods are deleted, changed and created before it starts again. Nothing that was acknowledged is sent again.
+    // Killed; pods are deleted, changed and created before it starts again. Nothing that was acknowledged is sent
+    // again.
     let mut controller = start();
     synced(&mut controller, "bus").await;
     controller.kill();

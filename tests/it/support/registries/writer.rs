@@ -104,8 +104,8 @@ impl TargetWriter {
         record
     }
 
-    /// The keys and fingerprints of a pod's records, each behind the one that it belongs to. Those that wait for what the
-    /// registry assigns are left out: they stand at the end.
+    /// The keys and fingerprints of a pod's records, each behind the one that it belongs to. Those that wait for what
+    /// the registry assigns are left out: they stand at the end.
     pub(crate) fn records(&self, pod: &Pod) -> Vec<(Uid, Fingerprint)> {
         let records = match self.client.project(pod) {
             Projection::Record { key, fingerprint } => return vec![(key, fingerprint)],
