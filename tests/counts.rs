@@ -145,7 +145,8 @@ fn rendering_a_record_takes_few_allocations() {
 
 #[test]
 fn change_without_trace_takes_no_allocation() {
-    // Without tracing, only the histogram sees a change. With it, one that is not sampled is hashed, and leaves nothing.
+    // Without tracing, only the histogram sees a change. With it, one that is not sampled is hashed, and leaves
+    // nothing.
     let metrics = Metrics::new(Health::new(0)).target("default");
     let mut tracer = Tracer::new("default", Sampling::new(1e-12, 1));
     let (key, since) = (Uid::from("5f3c0a4e-7a53-4b4e-9b0a-0a6c1f0c2d33"), Moment::from_secs(1));

@@ -326,8 +326,8 @@ pub struct HoldSettings {
 #[command(next_help_heading = "Receipts")]
 pub struct ReceiptSettings {
     /// Tell users of the cluster that a pod is registered: `event` writes an Event about a new pod, `gate` sets the
-    /// condition of the readiness gate `pod-registrar/registered`, and `annotation` writes the ids of the pod's records to
-    /// it. Each needs a right. Default: none.
+    /// condition of the readiness gate `pod-registrar/registered`, and `annotation` writes the ids of the pod's records
+    /// to it. Each needs a right. Default: none.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = Checked(values::receipt))]
     pub receipts: Vec<Option<ReceiptKind>>,
 }

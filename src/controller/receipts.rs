@@ -1,7 +1,7 @@
 //! What the event loop tells the writer of receipts: that a registry acknowledged a record, and what it holds of a pod.
 //!
-//! The writer is never waited for. An acknowledgement that it has no room for is counted and dropped, because the writer
-//! looks at all pods again later; only an Event is then left out.
+//! The writer is never waited for. An acknowledgement that it has no room for is counted and dropped, because the
+//! writer looks at all pods again later; only an Event is then left out.
 
 use tokio::sync::{mpsc, oneshot};
 

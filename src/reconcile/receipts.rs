@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | Event | when a registry acknowledges the first record of a pod that a watch event showed | |
 //! | gate: a condition of the pod | when all targets that select the pod hold its newest record, and one does | forever |
-//! | annotation | when a target holds a record of the pod, with the ids of those records | the ids change |
+//! | annotation | when a target holds a record of the pod, with the ids of its records | the ids change |
 //!
 //! A pod that no target selects gets none.
 

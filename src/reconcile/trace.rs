@@ -8,8 +8,8 @@
 //! | `queue` | a watch reported the change | the first request with it was sent |
 //! | `request`, one per attempt | the request was sent | it was answered or failed |
 //!
-//! A change that needs several requests leaves the failed ones here until then, as far as [`FAILED_KEPT`] goes. The names
-//! of a trace follow from the change, so whether it is sampled is the same for all its requests.
+//! A change that needs several requests leaves the failed ones here until then, as far as [`FAILED_KEPT`] goes. The
+//! names of a trace follow from the change, so whether it is sampled is the same for all its requests.
 
 use std::time::Duration;
 

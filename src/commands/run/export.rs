@@ -63,8 +63,8 @@ impl Export {
         Self { collector, ratio: trace_ratio, lines: None }
     }
 
-    /// Starts the task that sends. Without a collector, there is none. The names are the owner of the records, the UID of
-    /// the cluster and this instance.
+    /// Starts the task that sends. Without a collector, there is none. The names are the owner of the records, the UID
+    /// of the cluster and this instance.
     pub(super) fn start(
         self,
         (owner, cluster_uid, instance): (&RecordOwner, Option<&str>, &str),

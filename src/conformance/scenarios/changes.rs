@@ -108,8 +108,8 @@ async fn end(suite: &mut Suite) -> Result<u64, Halt> {
     Err(Halt::Scenario("the end of the changes was not reached".to_owned()))
 }
 
-/// Three changes, and four operations that are none; then two changes, whose deletion is sent in a batch if the registry
-/// takes batches. Returns the epoch.
+/// Three changes, and four operations that are none; then two changes, whose deletion is sent in a batch if the
+/// registry takes batches. Returns the epoch.
 async fn write(suite: &mut Suite) -> Result<u64, Halt> {
     let (epoch, seq) = (suite.session(OWNER).await?, suite.seqs(12));
     for (at, name) in [(1, "one"), (1, "one"), (2, "one"), (3, "two")] {

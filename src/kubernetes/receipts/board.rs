@@ -1,7 +1,7 @@
 //! The receipts that pods show.
 //!
-//! Watches write to it, and it never makes them wait for a request. It takes 40 bytes per pod if annotations are written, and
-//! otherwise only has the pods that wait for their gate.
+//! Watches write to it, and it never makes them wait for a request. It takes 40 bytes per pod if annotations are
+//! written, and otherwise only has the pods that wait for their gate.
 
 use std::sync::Arc;
 

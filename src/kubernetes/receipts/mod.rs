@@ -8,8 +8,8 @@
 //!        └── what does each registry hold? ──────────┘
 //! ```
 //!
-//! Nothing waits for the writer. It compares what pods show with what the registries hold, so whatever is lost on the way
-//! is found by the next pass, also after a restart. Only Events are written once or never.
+//! Nothing waits for the writer. It compares what pods show with what the registries hold, so whatever is lost on the
+//! way is found by the next pass, also after a restart. Only Events are written once or never.
 //!
 //! | file | what it is for |
 //! | --- | --- |

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    demo,
     kubernetes::tests::logs::Log,
     model::{
         ids::RecordOwner,
@@ -126,9 +125,11 @@ impl World {
     fn show(&mut self, name: &str, marks: ReceiptMarks) {
         let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
         let rule = Rule { owner, labels: AllowList::default(), annotations: AllowList::default() };
-        let mut object = demo::pod::pod(name).namespace("shop").uid(name).build();
-        object["metadata"]["resourceVersion"] = "1".into();
-        object["metadata"]["creationTimestamp"] = "2026-11-23T10:00:00Z".into();
+        let metadata = serde_json::json!({
+            "name": name, "namespace": "shop", "uid": name,
+            "resourceVersion": "1", "creationTimestamp": "2026-11-23T10:00:00Z",
+        });
+        let object = serde_json::json!({"metadata": metadata, "spec": {"containers": []}, "status": {}});
         let pod = to_record::desired(serde_json::from_value(object).unwrap(), &rule).unwrap();
         self.writer.apply(&pod);
         self.board.show(&pod.uid, marks);

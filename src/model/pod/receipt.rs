@@ -35,8 +35,8 @@ pub struct ReceiptMarks {
     pub annotations: AnnotationMark,
 }
 
-/// Stands for annotations that are receipts: a hash, to compare those that a pod has with those that it should have. Two
-/// that differ have the same hash in one of four billion cases.
+/// Stands for annotations that are receipts: a hash, to compare those that a pod has with those that it should have.
+/// Two that differ have the same hash in one of four billion cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnnotationMark(u32);
 

@@ -3,7 +3,8 @@
 use super::coherent::assert_coherent;
 use crate::support::chart::{ChartTools, documents};
 
-/// The version of a chart, and values for it. Never change those of a release; add one with each release that adds values.
+/// The version of a chart, and values for it. Never change those of a release; add one with each release that adds
+/// values.
 const EARLIER: [(&str, &str); 1] = [("0.1.0", include_str!("earlier/0.1.0.yaml"))];
 
 #[test]

@@ -56,7 +56,8 @@ async fn outage_raises_does_not_write() {
     world.is_healthy().await;
 }
 
-/// The registry answers other requests. Every write that is sent is a retry, so half an hour later, a second alert fires.
+/// The registry answers other requests. Every write that is sent is a retry, so half an hour later, a second alert
+/// fires.
 #[tokio::test]
 async fn failing_writes_raise_changes_wait() {
     let Some(world) = Installation::start(FAST).await else { return };

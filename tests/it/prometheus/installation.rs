@@ -23,7 +23,8 @@ use crate::{
 
 /// The number by which most tests divide the times of the rules: 5 minutes become 10 seconds.
 pub(super) const FAST: u32 = 30;
-/// The same for faults after which the controller itself does something within a minute, sooner than the rules' 5 minutes.
+/// The same for faults after which the controller itself does something within a minute, sooner than the rules' 5
+/// minutes.
 pub(super) const SLOW: u32 = 4;
 /// The pods of the cluster. One changes at a time.
 const PODS: usize = 20;

@@ -35,8 +35,8 @@ async fn one_listed(kube: &Kube, count: &str) -> String {
     .await
 }
 
-/// A controller of one version holds deletions, and one of the other version deletes none of these. The hold of the first
-/// one is approved while neither runs, which counts for the other version: it gives the same hold the same name.
+/// A controller of one version holds deletions, and one of the other version deletes none of these. The hold of the
+/// first one is approved while neither runs, which counts for the other version: it gives the same hold the same name.
 async fn hold_survives(from: &Version, to: &Version) {
     let kube = Kube::start().await;
     create_lease(&kube).await;
