@@ -205,7 +205,7 @@ mod tests {
         let marks =
             ReceiptMarks { waits: false, annotations: AnnotationMark::of([(&"a".to_owned(), &"b".to_owned())]) };
         let unknown = ("default", says(Registration::Unknown, &[]));
-        assert!(planned(marks, &[unknown.clone()]).is_empty());
+        assert!(planned(marks, std::slice::from_ref(&unknown)).is_empty());
         // One target is known, and the other one may have written its part.
         assert!(planned(marks, &[unknown, ("cmdb", says(Registration::Registered, &["7"]))]).is_empty());
         // The target does not select the pod any more.

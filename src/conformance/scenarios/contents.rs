@@ -14,7 +14,7 @@ use crate::{
     model::ids::DEFAULT_OWNER as OWNER,
 };
 
-/// What a record has at a place, and the name of that in the report.
+/// A change of a record, and its name in the report.
 type Content = (&'static str, fn(&mut Value));
 
 /// A registry may refuse these, but not change them.
@@ -94,7 +94,7 @@ pub(super) async fn in_batches(suite: &mut Suite, epoch: u64) -> Result<(), Halt
 
 /// Records that the registry refuses alone are refused in a batch, with the same name.
 async fn refusals(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
-    let cases: [(&str, fn(&mut Value)); 4] = [
+    let cases: [Content; 4] = [
         ("digest", |record| record["digest"] = json!(format!("sha256:{}", "0".repeat(64)))),
         ("owner", |record| record["owner"] = json!("another")),
         ("cluster", |record| record["cluster"]["id"] = json!("another")),

@@ -83,7 +83,7 @@ mod tests {
         ReceiptMarks::of(&serde_json::from_value(pod).unwrap())
     }
 
-    fn gated(conditions: Value) -> Value {
+    fn gated(conditions: &Value) -> Value {
         json!({"metadata": {"name": "a"}, "spec": {"readinessGates": [{"conditionType": GATE}]},
             "status": {"phase": "Running", "conditions": conditions}})
     }
@@ -91,15 +91,15 @@ mod tests {
     #[test]
     fn pod_waits_once_its_containers_are_ready() {
         let ready = json!({"type": "ContainersReady", "status": "True"});
-        assert!(!marks(gated(json!([]))).waits);
-        assert!(marks(gated(json!([ready]))).waits);
-        assert!(marks(gated(json!([ready, {"type": GATE, "status": "False"}]))).waits);
-        assert!(!marks(gated(json!([ready, {"type": GATE, "status": "True"}]))).waits);
-        let mut other = gated(json!([ready]));
+        assert!(!marks(gated(&json!([]))).waits);
+        assert!(marks(gated(&json!([ready]))).waits);
+        assert!(marks(gated(&json!([ready, {"type": GATE, "status": "False"}]))).waits);
+        assert!(!marks(gated(&json!([ready, {"type": GATE, "status": "True"}]))).waits);
+        let mut other = gated(&json!([ready]));
         other["spec"]["readinessGates"] = json!([{"conditionType": "example.com/other"}, {}]);
         assert!(!marks(other).waits);
         for (member, value) in [("metadata", "deletionTimestamp"), ("status", "phase")] {
-            let mut ending = gated(json!([ready]));
+            let mut ending = gated(&json!([ready]));
             ending[member][value] = json!(if member == "status" { "Failed" } else { "2026-11-23T10:00:00Z" });
             assert!(!marks(ending).waits, "{member}");
         }
