@@ -30,8 +30,8 @@ impl Tasks {
         }
     }
 
-    /// Waits until a task ends before `stop` is cancelled, and returns the reason. After that, it waits for ever: a task that
-    /// works for an event loop ends with it.
+    /// Waits until a task ends before `stop` is cancelled, and returns the reason. After that, it waits for ever: a task
+    /// that works for an event loop ends with it.
     pub(super) async fn first_end_before(&mut self, stop: &CancellationToken) -> Error {
         let error = self.first_end().await;
         if stop.is_cancelled() {
