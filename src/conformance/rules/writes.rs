@@ -10,7 +10,7 @@ rules! {
         "The answer has all members as they were received, and `digest`.",
         "Return the stored record, with its digest.";
     RECORD_UNKNOWN: Must, "One record",
-        "`GET /v1/clusters/{cluster}/pods/{id}` → 200 with the record · 404.",
+        "`GET /v1/clusters/{cluster}/pods/{id}` → 200 with the record · 404 · 422.",
         "Answer 404 for ids without a record.";
     DIGEST_OF_CONTENT: Must, "Digests and the canonical form",
         "The digest that you report must be that of the content that you return.",
