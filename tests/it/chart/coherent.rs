@@ -166,7 +166,7 @@ fn assert_settings_are_accepted(objects: &[Value]) {
     let flags = settings(objects).into_iter().filter_map(|(variable, value)| {
         let flag = variable.strip_prefix("POD_REGISTRAR_").unwrap().to_lowercase().replace('_', "-");
         match &*flag {
-            "registry-ca-file" => None,
+            "registry-ca-file" | "otlp-ca-file" | "otlp-headers-file" => None,
             "targets" => Some(format!("--targets={}", targets.display())),
             _ => Some(format!("--{flag}={value}")),
         }

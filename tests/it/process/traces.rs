@@ -121,6 +121,22 @@ async fn dead_collector_delays_nothing() {
 }
 
 #[tokio::test]
+async fn silent_collector_delays_no_stop() {
+    let world = ProcessHarness::start().await;
+    // Connections are made, and nothing answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let mut controller =
+        world.controller_with(&["--otlp-endpoint", &endpoint, "--otlp-timeout", "5m", "--export-logs", "true"]);
+    controller.synced().await;
+    world.kube.create(0..3);
+    world.equal().await;
+    controller.terminate();
+    assert_eq!(controller.code().await, 0);
+    controller.log_line("the collector did not take the last traces and log lines in time; dropping them").await;
+}
+
+#[tokio::test]
 async fn busy_collector_gets_everything_again() {
     let (world, collector) = (ProcessHarness::start().await, Collector::start().await);
     collector.answers_with([503, 429]);
