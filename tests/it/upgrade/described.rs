@@ -63,7 +63,6 @@ async fn targets_and_memory_survive_an_upgrade_and_downgrade() {
     let file = receivers.targets_file(&kube);
     let flags = ["--targets", file.to_str().unwrap(), "--lease", LEASE];
     kube.create(0..8);
-    let mut next = 8;
     for (turn, version) in [&previous, &current, &previous, &current].into_iter().enumerate() {
         let before = receivers.writes();
         let replica = Replica::start(version, &kube, &format!("turn-{turn}"), &flags).await;
@@ -72,6 +71,7 @@ async fn targets_and_memory_survive_an_upgrade_and_downgrade() {
             // The records of the deleted pods are removed, and no other is written.
             assert_eq!(receivers.writes(), before);
         }
+        let next = 8 + turn;
         kube.create(next..next + 1);
         kube.label(&name(next - 1), &format!("of-{turn}"));
         receivers.equal(&kube).await;
@@ -83,7 +83,6 @@ async fn targets_and_memory_survive_an_upgrade_and_downgrade() {
         .await;
         replica.stop().await;
         kube.delete(turn..turn + 1);
-        next += 1;
     }
     assert_eq!((receivers.listed.findings(), receivers.remembered.findings()), (Vec::new(), Vec::new()));
 }
