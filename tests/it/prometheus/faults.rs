@@ -217,7 +217,7 @@ async fn blocked_log_raises_log_lines_dropped() {
     let flags = ["run", "--kubeconfig", kubeconfig.to_str().unwrap(), "--registry-url", &world.proxy.url];
     let more = ["--admin-addr", &admin, "--registry-token-file", token.to_str().unwrap(), "--instance", "b"];
     let _unread = Child::start_unread(&[&flags[..], &more, &LEASE].concat(), "trace");
-    world.scrape("b", admin.clone());
+    world.scrape("b", admin);
     let filling = tokio::spawn(fill_log(address));
     world.fires(&["PodRegistrarLogLinesDropped"]).await;
     filling.abort();
