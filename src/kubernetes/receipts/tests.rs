@@ -284,7 +284,6 @@ async fn gone_pods_are_not_retried() {
         let mut world = World::start(ALL, Leadership::Alone);
         world.answer(if code == 404 { |_| Some(404) } else { |_| Some(409) });
         world.show("web", BARE);
-        world.acknowledge("web", false);
         world.pass(Duration::from_secs(300)).await;
         assert_eq!((world.take().len(), world.count("annotation", "gone")), (1, 1), "{code}");
     }
