@@ -116,7 +116,7 @@ fn admit(received: &mut Received, headers: &HeaderMap) -> Option<Response> {
     Some((StatusCode::from_u16(status).unwrap(), [("retry-after", "0")]).into_response())
 }
 
-fn taken(answer: impl prost::Message) -> Response {
+fn taken(answer: &impl prost::Message) -> Response {
     ([(CONTENT_TYPE, "application/x-protobuf")], answer.encode_to_vec()).into_response()
 }
 
@@ -129,7 +129,7 @@ async fn take_spans(State(received): State<Shared>, headers: HeaderMap, body: By
         received.resources.extend(of_resource.resource);
         received.spans.extend(of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
     }
-    taken(ExportTraceServiceResponse::default())
+    taken(&ExportTraceServiceResponse::default())
 }
 
 async fn take_lines(State(received): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
@@ -141,5 +141,5 @@ async fn take_lines(State(received): State<Shared>, headers: HeaderMap, body: By
         received.resources.extend(of_resource.resource);
         received.lines.extend(of_resource.scope_logs.into_iter().flat_map(|scope| scope.log_records));
     }
-    taken(ExportLogsServiceResponse::default())
+    taken(&ExportLogsServiceResponse::default())
 }
