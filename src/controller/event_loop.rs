@@ -105,6 +105,7 @@ impl<R: Registry> EventLoop<R> {
         let (availability, session_rng) = (Availability::new(rng.fork()), rng.fork());
         let resync = Resync::new(options.resync_interval, metrics.clone(), rng.fork());
         let absences = Absences::new(options.target, lists, options.on_scope_change, rng.fork());
+        let reporter = Reporter::new(metrics, health, controller_status, options.approver);
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
@@ -119,7 +120,7 @@ impl<R: Registry> EventLoop<R> {
             absences,
             unknown_pods: UnknownPods::default(),
             delivery,
-            reporter: Reporter::new(metrics, health, controller_status),
+            reporter,
             activity: ActivityReport::new(activity),
             last_answers: LastAnswers::default(),
             shown_holds: ShownHolds::default(),

@@ -8,7 +8,7 @@ use pod_registrar::{
         error::Error,
         event_loop::EventLoop,
         explain::{PodExplanation, PodQuestion},
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        options::{Approver, BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     model::{
         self,
@@ -109,6 +109,7 @@ pub(super) fn options() -> ControllerOptions {
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
         on_scope_change: ScopeChangePolicy::Hold,
+        approver: Approver::Operator,
         start_epoch: 1_000,
         seed: 7,
     }
