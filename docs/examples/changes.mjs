@@ -37,7 +37,8 @@ for (;;) {
     if (change.owner === "pod-registrar") console.log(change.op, change.id);
   }
   since = answer.next;
-  writeFileSync(`${cursor}.new`, String(since)); // last, so that a change that was cut off comes again
-  renameSync(`${cursor}.new`, cursor); // whole or not at all
+  // Last, so that a change that was cut off comes again. Renamed, so that the file is whole.
+  writeFileSync(`${cursor}.new`, String(since));
+  renameSync(`${cursor}.new`, cursor);
   if (answer.items.length === 0) await sleep(1_000);
 }
