@@ -13,19 +13,21 @@ import (
 
 var base, cluster, cursor = os.Args[1], os.Args[2], os.Args[3]
 
-// get returns false if the answer is 410: what was asked for is no longer kept.
-func get(path string, into any) bool {
-	request, err := http.NewRequest("GET", base+"/v1/"+path, nil)
+func must(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// get returns false if the answer is 410: what was asked for is no longer kept.
+func get(path string, into any) bool {
+	request, err := http.NewRequest("GET", base+"/v1/"+path, nil)
+	must(err)
 	if token := os.Getenv("REGISTRY_TOKEN"); token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	answer, err := (&http.Client{Timeout: 30 * time.Second}).Do(request)
-	if err != nil {
-		log.Fatal(err)
-	}
+	must(err)
 	defer answer.Body.Close()
 	if answer.StatusCode == 410 {
 		return false
@@ -33,9 +35,7 @@ func get(path string, into any) bool {
 	if answer.StatusCode != 200 {
 		log.Fatalf("%s: status %d", path, answer.StatusCode)
 	}
-	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
-		log.Fatal(err)
-	}
+	must(json.NewDecoder(answer.Body).Decode(into))
 	return true
 }
 
@@ -65,10 +65,12 @@ func inventory() (since uint64) {
 
 func main() {
 	var since uint64
-	if text, err := os.ReadFile(cursor); err != nil {
+	// Without a file, or with an empty one: begin again.
+	if text, _ := os.ReadFile(cursor); len(text) == 0 {
 		since = inventory()
-	} else if _, err := fmt.Sscan(string(text), &since); err != nil {
-		log.Fatal(err)
+	} else {
+		_, err := fmt.Sscan(string(text), &since)
+		must(err)
 	}
 	for {
 		var answer struct {
@@ -85,10 +87,9 @@ func main() {
 			}
 		}
 		since = answer.Next
-		// Last, so that a change that was cut off comes again.
-		if err := os.WriteFile(cursor, []byte(fmt.Sprint(since)), 0o600); err != nil {
-			log.Fatal(err)
-		}
+		// Last, so that a change that was cut off comes again. Renamed, so that it is whole or not there.
+		must(os.WriteFile(cursor+".new", []byte(fmt.Sprint(since)), 0o600))
+		must(os.Rename(cursor+".new", cursor))
 		if len(answer.Items) == 0 {
 			time.Sleep(time.Second)
 		}

@@ -1,5 +1,5 @@
 // Follows the changes of a cluster's records: node changes.mjs URL CLUSTER CURSOR_FILE
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [base, cluster, cursor] = process.argv.slice(2);
@@ -25,7 +25,8 @@ async function inventory() {
   }
 }
 
-let since = existsSync(cursor) ? Number(readFileSync(cursor, "utf8")) : await inventory();
+const text = existsSync(cursor) ? readFileSync(cursor, "utf8") : "";
+let since = text ? Number(text) : await inventory(); // an empty file: begin again
 for (;;) {
   const answer = await get(`changes?cluster=${cluster}&since=${since}`);
   if (!answer) {
@@ -36,6 +37,8 @@ for (;;) {
     if (change.owner === "pod-registrar") console.log(change.op, change.id);
   }
   since = answer.next;
-  writeFileSync(cursor, String(since)); // last, so that a change that was cut off comes again
+  // Last, so that a change that was cut off comes again. Renamed, so that the file is whole.
+  writeFileSync(`${cursor}.new`, String(since));
+  renameSync(`${cursor}.new`, cursor);
   if (answer.items.length === 0) await sleep(1_000);
 }

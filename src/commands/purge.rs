@@ -39,7 +39,7 @@ use crate::{
     clock::Clock,
     controller::{
         event_loop::EventLoop,
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        options::{Approver, BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     kubernetes::{client::ClusterConnection, identity, kubeconfig::Environment, lease::LeaseClient},
     model::ids::RecordOwner,
@@ -240,6 +240,7 @@ impl Purge {
             namespaces: Vec::new(),
             stop_within: STOP_WITHIN,
             on_scope_change: ScopeChangePolicy::Hold,
+            approver: Approver::Command,
             start_epoch: instance::started_at(),
             seed: fastrand::u64(..),
         }

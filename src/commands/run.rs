@@ -34,7 +34,7 @@ use crate::{
         self,
         event_loop::EventLoop,
         explain::Question,
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
+        options::{Approver, BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, VISITS_PER_TURN},
     },
     kubernetes::{
         self,
@@ -448,6 +448,7 @@ impl Controller {
             scope: informers::scope_hash(&self.scope, target.select.as_ref()),
             namespaces: self.scope.namespaces.clone(),
             stop_within: if self.election.lease.is_some() { HAND_OVER_WITHIN } else { STOP_WITHIN },
+            approver: Approver::Operator,
             on_scope_change: match self.holds.hold_on_scope_change {
                 true => ScopeChangePolicy::Hold,
                 false => ScopeChangePolicy::Release,

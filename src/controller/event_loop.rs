@@ -112,6 +112,7 @@ impl<R: Registry> EventLoop<R> {
         let resync = Resync::new(options.resync_interval, metrics.clone(), rng.fork());
         let absences = Absences::new(options.target, lists, options.on_scope_change, rng.fork());
         let receipts = ReceiptNotes::new(options.target, receipts, metrics.process().clone());
+        let reporter = Reporter::new(metrics, health, controller_status, options.approver);
         Self {
             clock,
             records: DesiredRecords::new(view, &registry),
@@ -126,7 +127,7 @@ impl<R: Registry> EventLoop<R> {
             absences,
             unknown_pods: UnknownPods::default(),
             delivery,
-            reporter: Reporter::new(metrics, health, controller_status),
+            reporter,
             activity: ActivityReport::new(activity),
             receipts,
             last_answers: LastAnswers::default(),

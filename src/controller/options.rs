@@ -26,6 +26,15 @@ pub const BACKLOG_WINDOW: usize = 4_096;
 /// The usual [`ControllerOptions::visits_per_turn`]. A visit takes about a microsecond.
 pub const VISITS_PER_TURN: usize = 5_000;
 
+/// Who approves held deletions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approver {
+    /// An operator, with the command `approve`.
+    Operator,
+    /// The command that runs the loop. Its operator has already agreed to the deletions.
+    Command,
+}
+
 /// How the loop works.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
@@ -61,6 +70,8 @@ pub struct ControllerOptions {
     pub stop_within: Duration,
     /// What to do with records that only an earlier scope selected.
     pub on_scope_change: ScopeChangePolicy,
+    /// Who approves held deletions.
+    pub approver: Approver,
     /// Where the epochs of this process begin if the registry has no sessions. It grows by one per second, and has to
     /// be higher than the epochs of earlier processes.
     pub start_epoch: u64,

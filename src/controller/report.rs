@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::options::Approver;
 use crate::{
     model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
@@ -31,6 +32,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const REFUSALS_LASTING: u32 = 5;
 
 pub(super) struct Reporter {
+    approver: Approver,
     metrics: TargetMetrics,
     health: LoopHealth,
     controller_status: watch::Sender<ControllerStatus>,
@@ -109,8 +111,10 @@ impl Reporter {
         metrics: TargetMetrics,
         health: LoopHealth,
         controller_status: watch::Sender<ControllerStatus>,
+        approver: Approver,
     ) -> Self {
         Self {
+            approver,
             metrics,
             health,
             controller_status,
@@ -190,7 +194,7 @@ impl Reporter {
         self.controller_status.send_if_modified(|shown| {
             let news = *shown != controller_status;
             if news {
-                log_holds(&shown.holds, &controller_status.holds);
+                log_holds(&shown.holds, &controller_status.holds, self.approver);
                 *shown = controller_status;
             }
             news
@@ -429,9 +433,18 @@ fn of_reason<'a>(backlog: &'a mut Backlog, change: &Pending, now: Moment) -> &'a
     }
 }
 
-fn log_holds(before: &[HoldSummary], now: &[HoldSummary]) {
+fn log_holds(before: &[HoldSummary], now: &[HoldSummary], approver: Approver) {
     let lacks = |holds: &[HoldSummary], hold: &HoldSummary| !holds.iter().any(|other| other.id == hold.id);
     for hold in now.iter().filter(|hold| lacks(before, hold)) {
+        if approver == Approver::Command {
+            tracing::info!(
+                hold = %hold.id,
+                deletions = hold.deletions,
+                because = %hold.because,
+                "deletions are held; this command approves them if needed"
+            );
+            continue;
+        }
         tracing::error!(
             hold = %hold.id,
             deletions = hold.deletions,

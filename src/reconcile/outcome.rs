@@ -104,3 +104,10 @@ pub enum Failure {
     #[error("the registry has nothing at this address; check the path of --registry-url")]
     NotFound,
 }
+
+impl Failure {
+    /// Whether the registry refused this request, and would refuse it again.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotFound)
+    }
+}

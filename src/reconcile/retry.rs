@@ -32,6 +32,19 @@ pub fn key_backoff(failures: u32, random: u64) -> Duration {
     backoff(KEY_BASE, KEY_MAX, failures, random)
 }
 
+/// The first delay of a request about a target as a whole. Each further failure doubles it.
+const NOTICE_BASE: Duration = Duration::from_secs(1);
+/// The longest delay of such a request, and the delay of one that the registry refuses.
+const NOTICE_MAX: Duration = Duration::from_secs(30);
+
+/// The delay of a request about a target as a whole after this many failures in a row, the last one of which was a
+/// refusal or not. A request that is sent at an interval waits no longer than that.
+pub fn notice_delay(failures: u32, is_refusal: bool, every: Option<Duration>) -> Duration {
+    let doubled = NOTICE_BASE.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(NOTICE_MAX);
+    let own = if is_refusal { NOTICE_MAX } else { doubled };
+    every.map_or(own, |every| own.min(every))
+}
+
 /// Batches that the registry refuses for their content are divided without a pause, but at most this many times without
 /// an accepted write in between. Beyond it, something else is wrong.
 const DIVIDED_AT_FULL_SPEED: u32 = 16;
@@ -195,6 +208,19 @@ mod tests {
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
+    }
+
+    #[test]
+    fn notices_are_retried_within_their_interval() {
+        let secs = Duration::from_secs;
+        let delays =
+            |is_refusal, every| (1..=7).map(|n| notice_delay(n, is_refusal, every).as_secs()).collect::<Vec<_>>();
+        assert_eq!(delays(false, None), [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(delays(true, None), [30; 7]);
+        for is_refusal in [false, true] {
+            assert!(delays(is_refusal, Some(secs(2))).into_iter().all(|delay| delay <= 2));
+        }
+        assert_eq!((delays(false, Some(secs(2)))[0], delays(true, Some(secs(86_400)))[0]), (1, 30));
     }
 
     #[test]

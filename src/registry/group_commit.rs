@@ -18,7 +18,13 @@ const GROUP: usize = 64;
 /// Sends the result to the caller, after the commit.
 pub(super) type CommitReply = Box<dyn FnOnce() + Send>;
 /// Runs within a savepoint. `Err` rolls it back.
-pub(super) type CommitJob = Box<dyn FnOnce(&Connection) -> Result<CommitReply, CommitReply> + Send>;
+pub(super) type CommitJob = Box<dyn FnOnce(&Connection) -> Result<CommitReply, FailedJob> + Send>;
+
+pub(super) struct FailedJob {
+    pub(super) reply: CommitReply,
+    /// None if the job did not fail in the database.
+    pub(super) cause: Option<rusqlite::Error>,
+}
 
 /// What a database does besides its jobs.
 pub(super) trait GroupHooks: Send + 'static {
@@ -130,8 +136,9 @@ fn group<H: GroupHooks>(
                 savepoint.commit()?;
                 reply
             }
-            Err(reply) => {
-                savepoint.finish()?;
+            Err(FailedJob { reply, cause }) => {
+                // On some errors, such as a full disk, SQLite has rolled back the whole transaction.
+                savepoint.finish().map_err(|error| cause.unwrap_or(error))?;
                 reply
             }
         });
@@ -198,6 +205,32 @@ mod tests {
         assert_eq!(answers.try_iter().collect::<Vec<_>>(), (1..=GROUP).collect::<Vec<_>>());
         assert_eq!(*counts.0.lock(), (2, 0), "one commit of a whole group, and one of the last job");
         assert!(!queue.try_send(Box::new(|_| Ok(Box::new(|| ())))), "it is closed");
+    }
+
+    #[test]
+    fn full_database_is_named_as_the_cause() {
+        #[derive(Clone, Default)]
+        struct Causes(Arc<Mutex<Vec<String>>>);
+        impl GroupHooks for Causes {
+            type Learned = ();
+            fn complete(&mut self, _: &Connection) -> rusqlite::Result<()> {
+                Ok(())
+            }
+            fn committed(&mut self, (): ()) {}
+            fn failed(&mut self, error: &rusqlite::Error) {
+                self.0.lock().push(error.to_string());
+            }
+        }
+        let (conn, causes) = (Connection::open_in_memory().unwrap(), Causes::default());
+        // SQLite rolls back the whole transaction then, with all savepoints.
+        conn.execute_batch("CREATE TABLE t (n); PRAGMA max_page_count = 2").unwrap();
+        let queue = CommitQueue::start("test", conn, causes.clone()).unwrap();
+        assert!(queue.try_send(Box::new(|conn| {
+            let cause = conn.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
+            Err(FailedJob { reply: Box::new(|| ()), cause: Some(cause) })
+        })));
+        queue.join();
+        assert_eq!(*causes.0.lock(), ["database or disk is full"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use pod_registrar::{
     controller::{
         error::Error,
         event_loop::EventLoop,
-        options::{ControllerOptions, Inputs, Outputs},
+        options::{Approver, ControllerOptions, Inputs, Outputs},
     },
     model::{digest::Digest, ids::Version, uid::Uid},
     reconcile::{absence::ScopeChangePolicy, status::ControllerStatus},
@@ -229,6 +229,7 @@ impl Stage {
             },
             stop_within: if setup.lease { HAND_OVER_WITHIN } else { STOP_WITHIN },
             on_scope_change: ScopeChangePolicy::Hold,
+            approver: Approver::Operator,
             start_epoch: if setup.rest.is_some() { 1 + world.now() / 1_000 } else { 0 },
             seed: setup.seed.wrapping_add(number as u64),
         };
@@ -342,8 +343,7 @@ impl Stage {
         }
     }
 
-    /// While two processes write for one cluster, no deletion is inferred: the operator has to stop one of them.
-    /// Everything else is registered.
+    /// While two processes write for one cluster, no deletion is inferred until one stops. All else is registered.
     async fn leave_one_writer(&mut self) {
         if !self.shared.world().has_two_writers() {
             return;

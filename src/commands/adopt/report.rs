@@ -3,7 +3,14 @@
 use serde_json::{Value, json};
 
 use super::plan::{Adoptable, AdoptionPlan, LeftOut};
-use crate::commands::report::table;
+use crate::{commands::report::table, connect::explain::one_line};
+
+/// Members that name a record, the first one first.
+const NAMES: [&str; 6] = ["name", "display_name", "displayName", "title", "hostname", "label"];
+/// Objects that may have these members, if the record itself has none.
+const NESTS: [&str; 5] = ["attributes", "fields", "metadata", "properties", "_source"];
+/// Characters of a name in the table.
+const NAME_MAX: usize = 40;
 
 pub(super) struct AdoptionReport {
     target: &'static str,
@@ -103,12 +110,35 @@ fn full_name(one: &Adoptable) -> String {
     format!("{}/{}", one.namespace, one.name)
 }
 
-/// The id that the registry assigned, or else the record's own, behind its kind.
+/// The id that the registry assigned, or else the record's own, behind its kind and before its name.
 fn name_of(one: &Adoptable) -> String {
     let id = match &one.found.item.remote {
         Some(Value::String(remote)) => remote.clone(),
         Some(remote) => remote.to_string(),
         None => one.found.item.id.clone().unwrap_or_else(|| one.record.id.clone()),
     };
+    let named = found_name(&one.found.shown).filter(|name| *name != id);
+    let id = named.map_or_else(|| id.clone(), |name| format!("{id} ({name})"));
     one.kind.as_ref().map_or_else(|| id.clone(), |kind| format!("{kind} {id}"))
+}
+
+/// What people call the record that was found, as far as its members say so.
+fn found_name(shown: &Value) -> Option<String> {
+    let named = |within: &Value| NAMES.iter().find_map(|name| within.get(name)?.as_str().map(str::to_owned));
+    let name = named(shown).or_else(|| NESTS.iter().find_map(|nest| named(shown.get(nest)?)))?;
+    Some(one_line(&name, NAME_MAX)).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn found_record_is_called_by_its_name() {
+        let name = |shown: Value| found_name(&shown);
+        assert_eq!(name(json!({"id": 7, "name": "db-1", "label": "x"})), Some("db-1".to_owned()));
+        assert_eq!(name(json!({"id": 7, "attributes": {"title": "Web\nserver"}})), Some("Web server".to_owned()));
+        assert_eq!(name(json!({"id": 7, "name": 8})), None);
+        assert!(name(json!({"name": "x".repeat(500)})).unwrap().chars().count() <= NAME_MAX + 1);
+    }
 }

@@ -161,12 +161,9 @@ impl<R: Registry> EventLoop<R> {
 
     /// A request about the target as a whole was answered. A refusal concerns that request alone.
     fn noticed(&mut self, result: &Result<(), Failure>, now: Moment) {
-        self.notices.answered(result.is_ok(), now);
+        self.notices.answered();
         match result {
-            Err(error @ (Failure::Refused { .. } | Failure::NotFound)) => {
-                self.reporter.requested(Kind::Heartbeat, Some(error));
-                tracing::warn!(%error, "the registry refuses `keepalive` or the end of a round; retrying in 30 s");
-            }
+            Err(error) if error.is_refusal() => self.reporter.requested(Kind::Heartbeat, Some(error)),
             result => _ = self.judge(Kind::Heartbeat, result, now),
         }
     }

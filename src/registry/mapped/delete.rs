@@ -1,5 +1,7 @@
 //! Deleting one record. Only a record that is known to be ours is deleted.
 
+use serde_json::Value as Json;
+
 use super::{
     KindClient,
     find::Lookup,
@@ -21,6 +23,7 @@ use crate::{
 
 /// Requests that delete, per operation.
 const DELETES_MAX: usize = 2;
+const REFUSED: &str = "the registry refuses to delete the record";
 
 /// A record to be deleted.
 pub(super) struct RecordDeletion<'a> {
@@ -47,9 +50,14 @@ impl KindClient {
             return Ok(());
         }
         let mut known = self.records.lock().knowledge(deletion.key);
+        let mut refusal: Option<(String, Option<Json>)> = None;
         for _ in 0..DELETES_MAX {
             if !self.is_permitted(deletion, &mut known).await? {
                 return Ok(());
+            }
+            // The same revision, or none: it was refused for another reason, such as records that belong to it.
+            if let Some((reason, _)) = refusal.take_if(|(_, seen)| *seen == known.held.seen) {
+                return Err(Stop::retry(format!("{REFUSED}: {reason}")));
             }
             match self.delete_once(deletion, &known).await? {
                 Ruling::Done | Ruling::Absent => {
@@ -58,15 +66,19 @@ impl KindClient {
                 }
                 // It is read again, and its mark with it.
                 Ruling::Stale(reason) | Ruling::Exists(reason) if self.kind.find.is_none() => {
-                    return Err(Stop::retry(reason));
+                    return Err(Stop::retry(format!("{REFUSED}: {reason}")));
                 }
-                Ruling::Stale(_) | Ruling::Exists(_) => known.is_uncertain = true,
+                Ruling::Stale(reason) | Ruling::Exists(reason) => {
+                    refusal = Some((reason, known.held.seen.clone()));
+                    known.is_uncertain = true;
+                }
                 Ruling::Unchecked(reason) => return Err(self.unchecked(deletion.key, reason)),
                 Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &deletion.term).await),
                 Ruling::Stop(stop) => return Err(stop),
             }
         }
-        Err(Stop::retry("the record keeps changing"))
+        let reason = refusal.map_or_else(String::new, |(reason, _)| format!(": {reason}"));
+        Err(Stop::retry(format!("the record keeps changing{reason}")))
     }
 
     fn deletes(&self) -> bool {

@@ -22,15 +22,65 @@ use crate::{
         notices::{NoticeKind, NoticeWords},
         request::RequestTemplate,
     },
-    reconcile::outcome::Failure,
+    reconcile::{outcome::Failure, retry::notice_delay},
 };
 
 /// What is due, and the round that lasts.
 #[derive(Debug, Default)]
 pub(super) struct NoticeState {
-    /// When the last sign of life was acknowledged.
-    alive_at: Option<Instant>,
+    keepalive: NoticeDue,
+    /// Of the request that ends the round.
+    end: NoticeDue,
     round: RoundState,
+}
+
+/// When a request is sent next.
+#[derive(Debug, Default)]
+struct NoticeDue {
+    /// None: at once.
+    at: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+    /// Refusals among them.
+    refusals: u32,
+}
+
+impl NoticeDue {
+    fn after(&self) -> Duration {
+        self.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_due(&self) -> bool {
+        self.after().is_zero()
+    }
+
+    /// A request was answered, or failed. `every` is its interval, if it has one.
+    fn answered(&mut self, kind: NoticeKind, every: Option<Duration>, result: &Result<(), Failure>) {
+        let request = kind.name();
+        let Err(error) = result else {
+            if self.refusals > 0 {
+                tracing::info!(request, refusals = self.refusals, "the registry accepts the request again");
+            }
+            *self = Self { at: every.map(|every| Instant::now() + every), ..Self::default() };
+            return;
+        };
+        self.failures = self.failures.saturating_add(1);
+        let delay = notice_delay(self.failures, error.is_refusal(), every);
+        self.at = Some(Instant::now() + delay);
+        if error.is_refusal() {
+            self.refusals = self.refusals.saturating_add(1);
+            // The first one, and then ever fewer.
+            if self.refusals.is_power_of_two() {
+                tracing::warn!(
+                    request,
+                    %error,
+                    refusals = self.refusals,
+                    retry_in_ms = delay.as_millis(),
+                    "the registry refuses a request about the target; retrying"
+                );
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -102,12 +152,10 @@ impl TargetClient {
     }
 
     pub(super) fn next_notice(&self, in_sync: bool) -> Option<Duration> {
-        let keepalive = self.target.notices.keepalive.as_ref().map(|keepalive| {
-            let last = self.rounds.lock().alive_at;
-            last.map_or(Duration::ZERO, |last| keepalive.every.saturating_sub(last.elapsed()))
-        });
-        let end = self.ended_round(in_sync).map(|_| Duration::ZERO);
-        keepalive.into_iter().chain(end).min()
+        let ended = self.ended_round(in_sync);
+        let state = self.rounds.lock();
+        let keepalive = self.target.notices.keepalive.as_ref().map(|_| state.keepalive.after());
+        keepalive.into_iter().chain(ended.map(|_| state.end.after())).min()
     }
 
     /// When the round began that may end: every record was put in it.
@@ -119,17 +167,19 @@ impl TargetClient {
     /// Sends what is due.
     pub(super) async fn notify(&self, in_sync: bool) -> Result<(), Failure> {
         let notices = &self.target.notices;
-        if let Some(keepalive) = &notices.keepalive {
-            let last = self.rounds.lock().alive_at;
-            if last.is_none_or(|last| last.elapsed() >= keepalive.every) {
-                let id = format!("{}-keepalive-{}", self.target.name(), now_ms());
-                let words = NoticeWords { id, time: change_time(now_ms()), kind: NoticeKind::Keepalive };
-                self.send_about(&keepalive.request, &words).await?;
-                self.rounds.lock().alive_at = Some(Instant::now());
-            }
+        if let Some(keepalive) = notices.keepalive.as_ref().filter(|_| self.rounds.lock().keepalive.is_due()) {
+            let kind = NoticeKind::Keepalive;
+            let id = format!("{}-keepalive-{}", self.target.name(), now_ms());
+            let words = NoticeWords { id, time: change_time(now_ms()), kind };
+            let result = self.send_about(&keepalive.request, &words).await;
+            self.rounds.lock().keepalive.answered(kind, Some(keepalive.every), &result);
+            result?;
         }
-        if let (Some(round), Some(began)) = (&notices.round, self.ended_round(in_sync)) {
-            self.send_about(&round.end, &self.round_words(began, NoticeKind::End)).await?;
+        let ended = self.ended_round(in_sync).filter(|_| self.rounds.lock().end.is_due());
+        if let (Some(round), Some(began)) = (&notices.round, ended) {
+            let result = self.send_about(&round.end, &self.round_words(began, NoticeKind::End)).await;
+            self.rounds.lock().end.answered(NoticeKind::End, None, &result);
+            result?;
             self.rounds.lock().round = RoundState::DueAt(Instant::now() + round.every);
             self.kinds.iter().for_each(|kind| kind.records.lock().in_round = false);
             self.save_with(Some(RoundNote::Ended(now_ms()))).await?;

@@ -70,7 +70,7 @@ impl KindClient {
         if self.read_first(put, &mut known, lacks_words).await? {
             return Ok(());
         }
-        let mut changes = false;
+        let mut changed = None;
         for _ in 0..WRITES_MAX {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
@@ -87,17 +87,20 @@ impl KindClient {
                 Ruling::Absent => return Err(Stop::rejected("there is nothing at the record's address")),
                 Ruling::Exists(reason) => self.after_exists(put, &mut known, reason).await?,
                 Ruling::Stale(reason) => {
-                    if self.after_stale(put, &mut known, reason).await? {
+                    if self.after_stale(put, &mut known, &reason).await? {
                         return Ok(());
                     }
-                    changes = true;
+                    changed = Some(reason);
                 }
                 Ruling::Unchecked(reason) => return Err(self.unchecked(put.key, reason)),
                 Ruling::Forbidden(reason) => return Err(self.forbidden(&reason, &put.term).await),
                 Ruling::Stop(stop) => return Err(stop),
             }
         }
-        Err(if changes { Stop::retry("the record keeps changing") } else { self.contradicted(put.key) })
+        Err(match changed {
+            Some(reason) => Stop::retry(format!("the record keeps changing: {reason}")),
+            None => self.contradicted(put.key),
+        })
     }
 
     /// No write was taken, although each answer led to another one. The third time in a row, the record is parked.
@@ -252,7 +255,7 @@ impl KindClient {
     }
 
     /// The record changed since it was read. Returns whether it is equal to what is to be written.
-    async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<bool, Stop> {
+    async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: &str) -> Result<bool, Stop> {
         let (seen, was_known) = (known.held.seen.clone(), known.exists);
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),

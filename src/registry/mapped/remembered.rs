@@ -246,7 +246,8 @@ impl TargetClient {
         if self.memory.term.lock().open == Some(term) {
             return Ok(());
         }
-        let Recalled { rows, last_term, last_round } = store.open(term).await.map_err(|error| unusable(&error))?;
+        let Recalled { rows, last_term, last_round, was_empty } =
+            store.open(term).await.map_err(|error| unusable(&error))?;
         let every = self.target.notices.round.as_ref().map(|round| round.every);
         self.rounds.lock().recall(last_round, every);
         let (count, follows) = (rows.len(), last_term.is_none_or(|last| election::follows(last, term)));
@@ -260,6 +261,9 @@ impl TargetClient {
         memory_term.open = Some(term);
         drop(memory_term);
         match last_term {
+            None if was_empty => tracing::warn!(
+                "the memory file is empty; if it was emptied, records whose pods are gone since stay in the registry"
+            ),
             None => tracing::info!("the memory file is new; it holds no records of earlier processes"),
             Some(_) if follows => tracing::info!(records = count, "memory file read"),
             Some(_) => tracing::warn!(
@@ -393,9 +397,22 @@ impl TargetMemory {
     /// Waits until everything that changed is in the memory. Notes what became of a round.
     async fn save(&self, round: Option<RoundNote>) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };
+        let mut result = self.write_unsaved(&**store, round, false).await;
+        if let Err(Error::Cut { .. }) = result {
+            result = self.write_unsaved(&**store, round, true).await;
+        }
+        result.map_err(|error| unusable(&error))
+    }
+
+    /// `is_new` says that the file lost its rows, so that all are written.
+    async fn write_unsaved(&self, store: &dyn RowStore, round: Option<RoundNote>, is_new: bool) -> Result<(), Error> {
         // Under the locks, so that a later call waits for what an earlier one took.
         let (unsaved, written) = {
             let mut locked: Vec<_> = self.kinds.iter().map(|(kind, records)| (kind, records.lock())).collect();
+            if is_new {
+                store.renew();
+                locked.iter_mut().for_each(|(_, records)| records.table.note_all_unsaved());
+            }
             let (mut rows, mut unsaved) = (Vec::<RowChange>::new(), Vec::new());
             for (kind, records) in &mut locked {
                 let keys = records.table.take_unsaved();
@@ -406,7 +423,7 @@ impl TargetMemory {
         };
         let tables = self.kinds.iter().map(|(_, records)| &**records);
         let unsaved: Vec<_> = tables.zip(unsaved).map(|(records, keys)| Unsaved { records, keys }).collect();
-        let result = written.await.map_err(|error| unusable(&error));
+        let result = written.await;
         if result.is_ok() {
             unsaved.into_iter().for_each(Unsaved::saved);
         }

@@ -171,6 +171,12 @@ impl RecordTable {
         }
     }
 
+    pub(super) fn note_all_unsaved(&mut self) {
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.extend(self.rows.iter().map(|(key, _)| key.clone()));
+        }
+    }
+
     /// A round begins: no record was put in it yet.
     pub(super) fn begin_round(&mut self) {
         self.rows.retain(|_, row| {

@@ -8,6 +8,8 @@ use pod_registrar::reconcile::{
     outcome::{Failure, Verdict},
 };
 
+use tokio::time::Instant;
+
 use super::{
     fake::Fake,
     holds::{filled, narrowed},
@@ -22,16 +24,20 @@ pub(super) struct Notices {
     sent: usize,
     /// The answer, while it is set.
     refusal: Option<Failure>,
+    /// When a request that was refused is sent again.
+    again_at: Option<Instant>,
 }
 
 impl Notices {
     pub(super) fn after(&self, in_sync: bool) -> Option<Duration> {
-        (self.wanted && in_sync).then_some(Duration::ZERO)
+        let wait = self.again_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        (self.wanted && in_sync).then_some(wait)
     }
 
     pub(super) fn send(&mut self) -> Result<(), Failure> {
         self.sent += 1;
         self.wanted = self.refusal.is_some();
+        self.again_at = self.wanted.then(|| Instant::now() + 30 * SECOND);
         self.refusal.clone().map_or(Ok(()), Err)
     }
 }

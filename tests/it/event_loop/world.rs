@@ -8,7 +8,7 @@ use pod_registrar::{
         error::Error,
         event_loop::EventLoop,
         explain::{PodExplanation, PodQuestion, Question},
-        options::{BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, TraceOutput, VISITS_PER_TURN},
+        options::{Approver, BACKLOG_WINDOW, ControllerOptions, Inputs, Outputs, TraceOutput, VISITS_PER_TURN},
         receipts::{ReceiptQuestion, ReceiptSink},
     },
     model::{
@@ -111,6 +111,7 @@ pub(super) fn options() -> ControllerOptions {
         namespaces: Vec::new(),
         stop_within: Duration::from_secs(20),
         on_scope_change: ScopeChangePolicy::Hold,
+        approver: Approver::Operator,
         start_epoch: 1_000,
         seed: 7,
     }

@@ -90,6 +90,13 @@ async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
     feed.put("d").await;
     prints(&reader, &["have b", "have c", "put d"]).await;
     reader.kill();
+    // As after a crash of the machine.
+    fs::write(feed.cursor(), "").unwrap();
+    let mut reader = feed.read(&command);
+    prints(&reader, &["have b", "have c", "have d"]).await;
+    until("the cursor is stored", || fs::read_to_string(feed.cursor()).is_ok_and(|text| text == "5")).await;
+    reader.kill();
+    assert!(!feed.cursor().with_extension("new").exists(), "it was renamed");
     starts_again_without_a_page(&command).await;
 }
 

@@ -52,6 +52,15 @@ async fn purge_deletes_only_our_records() {
 }
 
 #[tokio::test]
+async fn purge_asks_for_no_approval_again() {
+    let registry = registry_with(60).await;
+    let (_folder, file) = targets_file(&registry.url, "");
+    let (code, text) = run(&["purge", "--yes", "--targets", &file, "--cluster-id", "c1"]).await;
+    assert!(code == 0 && text.contains("deletions are held; this command approves them"), "{code} {text}");
+    assert!(!text.contains("ERROR") && !text.contains("pod-registrar approve"), "{text}");
+}
+
+#[tokio::test]
 async fn purge_of_a_v1_registry_leaves_nothing() {
     let world = ProcessHarness::start().await;
     world.kube.create(0..3);

@@ -48,7 +48,7 @@ impl RowStore for ProcessMemory {
             memory.user = Some(self.process);
             let last_term = memory.last_term.replace(term);
             let rows = memory.rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
-            Ok(Recalled { rows, last_term, last_round: None })
+            Ok(Recalled { rows, last_term, last_round: None, was_empty: false })
         };
         world.trace(|| format!("{} opens the memory for term {term}: {}", self.process, result.is_ok()));
         drop(world);

@@ -1,13 +1,17 @@
 //! A memory in a SQLite file. One thread writes it, and commits what waits together.
 //!
-//! Before each commit, that thread looks whether the path still names the file that is open. SQLite does not notice it
-//! if another program deletes the file, and what is written then is lost with the process.
+//! Before each commit, that thread looks whether the path still names the file that is open, and whether it is as long
+//! as before. SQLite does not notice it if another program deletes or cuts the file, and what is written then is lost
+//! with the process. The file is not read for that: closing a second handle of it would end the lock.
 
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
@@ -18,8 +22,10 @@ use tokio::sync::oneshot;
 use super::{Error, MemoryOwner, Recalled, RoundNote, RowChange, RowStore, StoredRow, rows, schema};
 use crate::{
     model::uid::Uid,
-    registry::group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks},
+    registry::group_commit::{CommitJob, CommitQueue, CommitReply, FailedJob, GroupHooks},
 };
+
+const READ_FOLDER: &str = "give this process the right to read its folder";
 
 /// The file of one target.
 pub struct MemoryFile {
@@ -33,6 +39,8 @@ struct State {
     queue: Option<CommitQueue>,
     /// Why the last commit failed. For the calls whose replies are dropped with it.
     failed: Arc<Mutex<Option<WriteFault>>>,
+    /// Whether the next write has all rows of a file that was cut.
+    renews: Arc<AtomicBool>,
     /// Closed, and perhaps not at its end yet.
     closing: Option<CommitQueue>,
 }
@@ -60,23 +68,24 @@ impl RowStore for MemoryFile {
         let before = self.state.lock().closing.take();
         let (path, owner) = (self.path.clone(), self.owner.clone());
         async move {
-            let failed = Arc::new(Mutex::new(None));
-            let failures = failed.clone();
+            let (failed, renews) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+            let (failures, renewals) = (failed.clone(), renews.clone());
             let opened = tokio::task::spawn_blocking(move || {
                 // Our own lock has to be gone before.
                 drop(before);
+                let was_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
                 let (conn, last_term) = schema::open(&path, &owner, term, |_| Ok(()))?;
                 let read = rows::all(&conn).and_then(|rows| Ok((rows, rows::last_round(&conn)?)));
                 let (rows, last_round) = read.map_err(|error| schema::explain(&path, error))?;
                 let read = |source| Error::Read { path: path.clone(), source };
-                let file = FileId::at(&path).map_err(read)?;
-                let hooks = MemoryHooks { path, owner, term, file, failed: failures };
-                Ok((conn, hooks, Recalled { rows, last_term, last_round }))
+                let (file, length) = FileId::at(&path).map_err(read)?;
+                let hooks = MemoryHooks { path, owner, term, file, length, renews: renewals, failed: failures };
+                Ok((conn, hooks, Recalled { rows, last_term, last_round, was_empty }))
             });
             let (conn, hooks, recalled) = opened.await.map_err(|_| Error::Closed)??;
             let queue = CommitQueue::start("memory", conn, hooks).map_err(Error::Thread)?;
             let mut state = self.state.lock();
-            (state.queue, state.failed) = (Some(queue), failed);
+            (state.queue, state.failed, state.renews) = (Some(queue), failed, renews);
             Ok(recalled)
         }
         .boxed()
@@ -85,13 +94,13 @@ impl RowStore for MemoryFile {
     fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
         let job: CommitJob = Box::new(move |conn| {
-            let result = rows::write(conn, &rows, round);
-            let succeeded = result.is_ok();
+            let cause = rows::write(conn, &rows, round).err();
+            let fault = cause.as_ref().map(WriteFault::of);
             let reply: CommitReply = Box::new(move || {
                 // Sending fails if the caller is gone. Its rows stay.
-                let _ = answer.send(result.map_err(|error| error.to_string()));
+                let _ = answer.send(fault);
             });
-            if succeeded { Ok(reply) } else { Err(reply) }
+            if cause.is_none() { Ok(reply) } else { Err(FailedJob { reply, cause }) }
         });
         let state = self.state.lock();
         let is_sent = state.queue.as_ref().is_some_and(|queue| queue.try_send(job));
@@ -101,19 +110,18 @@ impl RowStore for MemoryFile {
             if !is_sent {
                 return Err(Error::Closed);
             }
-            let cause = match answered.await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(cause)) => cause,
-                Err(_) => match failed.lock().clone() {
-                    Some(WriteFault::Replaced) => return Err(Error::Replaced { path }),
-                    Some(WriteFault::Deleted(cause)) => return Err(Error::Deleted { path, cause }),
-                    Some(WriteFault::Failed(cause)) => cause,
-                    None => "it is closed".to_owned(),
-                },
+            let fault = match answered.await {
+                Ok(None) => return Ok(()),
+                Ok(Some(fault)) => Some(fault),
+                Err(_) => failed.lock().clone(),
             };
-            Err(Error::Write { path, cause })
+            Err(fault.map_or(Error::Closed, |fault| fault.explain(path)))
         }
         .boxed()
+    }
+
+    fn renew(&self) {
+        self.state.lock().renews.store(true, Ordering::SeqCst);
     }
 
     fn close(&self) {
@@ -128,9 +136,25 @@ impl RowStore for MemoryFile {
 /// Why nothing is written.
 #[derive(Clone, Debug)]
 enum WriteFault {
-    Failed(String),
+    Failed { cause: String, fix: &'static str },
     Deleted(String),
+    Cut,
     Replaced,
+}
+
+impl WriteFault {
+    fn of(error: &rusqlite::Error) -> Self {
+        Self::Failed { cause: error.to_string(), fix: schema::fix(error) }
+    }
+
+    fn explain(self, path: PathBuf) -> Error {
+        match self {
+            Self::Failed { cause, fix } => Error::Write { path, cause, fix },
+            Self::Deleted(cause) => Error::Deleted { path, cause },
+            Self::Cut => Error::Cut { path },
+            Self::Replaced => Error::Replaced { path },
+        }
+    }
 }
 
 /// Identifies a file, whatever its name is.
@@ -141,8 +165,9 @@ struct FileId {
 }
 
 impl FileId {
-    fn at(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|metadata| Self::of(&metadata))
+    /// With its length.
+    fn at(path: &Path) -> io::Result<(Self, u64)> {
+        fs::metadata(path).map(|metadata| (Self::of(&metadata), metadata.len()))
     }
 
     fn of(metadata: &fs::Metadata) -> Self {
@@ -156,24 +181,66 @@ struct MemoryHooks {
     term: u64,
     /// The file that is open.
     file: FileId,
+    /// Its length after the last commit. It never shrinks.
+    length: u64,
+    renews: Arc<AtomicBool>,
     failed: Arc<Mutex<Option<WriteFault>>>,
 }
 
 impl MemoryHooks {
-    /// Writes the rows into a new file, in one transaction.
+    /// Writes the rows of a file that was deleted into a new one.
     fn restore(&mut self, conn: &mut Connection) -> Result<(), Error> {
         let explain = |error| schema::explain(&self.path, error);
         let rows: Vec<RowChange> =
             rows::all(conn).map_err(explain)?.into_iter().map(|(key, row)| (key, Some(row))).collect();
         let round = rows::last_round(conn).map_err(explain)?.map(RoundNote::Ended);
-        let fill = |new: &Connection| rows::write(new, &rows, round);
+        self.begin_file(conn, &rows, round)
+    }
+
+    /// Puts an empty file in the place of one that was cut.
+    fn renew(&mut self, conn: &mut Connection) -> Result<(), Error> {
+        fs::remove_file(&self.path).map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        self.begin_file(conn, &[], None)
+    }
+
+    /// Writes the rows into a new file, in one transaction.
+    fn begin_file(&mut self, conn: &mut Connection, rows: &[RowChange], round: Option<RoundNote>) -> Result<(), Error> {
+        let fill = |new: &Connection| rows::write(new, rows, round);
         let (new, last_term) = schema::open(&self.path, &self.owner, self.term, fill)?;
         if last_term.is_some() {
             // Another process was faster.
             return Err(Error::Replaced { path: self.path.clone() });
         }
-        self.file = FileId::at(&self.path).map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        let read = |source| Error::Read { path: self.path.clone(), source };
+        (self.file, self.length) = FileId::at(&self.path).map_err(read)?;
         *conn = new;
+        Ok(())
+    }
+
+    /// Makes sure that the path names the file that is open, and that it has its rows.
+    fn check(&mut self, conn: &mut Connection) -> Result<(), WriteFault> {
+        match fs::metadata(&self.path) {
+            Ok(found) if FileId::of(&found) == self.file && found.len() >= self.length => return Ok(()),
+            Ok(found) if FileId::of(&found) == self.file => {
+                // Its rows cannot be read any more, so the caller has to have them.
+                if !self.renews.load(Ordering::SeqCst) {
+                    return Err(WriteFault::Cut);
+                }
+                self.renew(conn)
+            }
+            Ok(found) if found.len() > 0 => return Err(WriteFault::Replaced),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(WriteFault::Failed { cause: error.to_string(), fix: READ_FOLDER });
+            }
+            // An empty file is left behind if writing it again failed.
+            Ok(_) | Err(_) => self.restore(conn),
+        }
+        .map_err(|error| match error {
+            Error::Replaced { .. } => WriteFault::Replaced,
+            error => WriteFault::Deleted(error.to_string()),
+        })?;
+        let path = self.path.display();
+        tracing::warn!(%path, "the memory file was deleted or cut while it was in use; it was written again");
         Ok(())
     }
 }
@@ -182,34 +249,30 @@ impl GroupHooks for MemoryHooks {
     type Learned = ();
 
     fn begin(&mut self, conn: &mut Connection) -> bool {
-        let fault = match fs::metadata(&self.path) {
-            Ok(found) if FileId::of(&found) == self.file => return true,
-            Ok(found) if found.len() > 0 => WriteFault::Replaced,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => WriteFault::Failed(error.to_string()),
-            // An empty file is left behind if writing it again failed.
-            Ok(_) | Err(_) => match self.restore(conn) {
-                Ok(()) => {
-                    let path = self.path.display();
-                    tracing::warn!(%path, "the memory file was deleted while it was in use; it was written again");
-                    return true;
-                }
-                Err(Error::Replaced { .. }) => WriteFault::Replaced,
-                Err(error) => WriteFault::Deleted(error.to_string()),
-            },
-        };
-        *self.failed.lock() = Some(fault);
-        false
+        let checked = self.check(conn);
+        self.renews.store(false, Ordering::SeqCst);
+        let is_usable = checked.is_ok();
+        if let Err(fault) = checked {
+            *self.failed.lock() = Some(fault);
+        }
+        is_usable
     }
 
     fn complete(&mut self, _: &Connection) -> rusqlite::Result<()> {
         Ok(())
     }
 
-    fn committed(&mut self, (): ()) {}
+    fn committed(&mut self, (): ()) {
+        if let Ok((file, length)) = FileId::at(&self.path)
+            && file == self.file
+        {
+            self.length = length;
+        }
+    }
 
     /// The target waits and reports it.
     fn failed(&mut self, error: &rusqlite::Error) {
-        *self.failed.lock() = Some(WriteFault::Failed(error.to_string()));
+        *self.failed.lock() = Some(WriteFault::of(error));
     }
 }
 

@@ -11,8 +11,8 @@
 //! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id
 //! and the same content. What had no clear answer stays on its way until the registry acknowledges something.
 //!
-//! A file that is deleted while it is used is written again. One that was replaced is left as it is, and the target
-//! waits.
+//! A file that is deleted or cut while it is used is written again. One that was replaced is left as it is, and the
+//! target waits.
 //!
 //! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows
 //! them as if it had read a list.
@@ -79,9 +79,14 @@ pub enum Error {
          memory is written there again, or restart this process to use that file"
     )]
     Replaced { path: PathBuf },
-    /// The disk is full or broken. Nothing of this write is in the file.
-    #[error("cannot write the memory file {path}: {cause}; free space on its disk, or repair the disk")]
-    Write { path: PathBuf, cause: String },
+    /// It was cut. The next write that follows [`RowStore::renew`] begins it again.
+    #[error(
+        "the memory file {path} was cut while this process uses it; leave it to this process, which writes it again"
+    )]
+    Cut { path: PathBuf },
+    /// The disk is full, broken or read-only. Nothing of this write is in the file.
+    #[error("cannot write the memory file {path}: {cause}; {fix}")]
+    Write { path: PathBuf, cause: String, fix: &'static str },
     #[error("cannot start the thread of the memory: {0}; check the limits on threads and memory")]
     Thread(std::io::Error),
     /// It was closed because the term ended.
@@ -155,6 +160,8 @@ pub struct Recalled {
     pub last_term: Option<u64>,
     /// When the last round ended, in milliseconds since 1970. None if it did not.
     pub last_round: Option<i64>,
+    /// Whether there was a file without content.
+    pub was_empty: bool,
 }
 
 /// Keeps rows for longer than the process lives. Calls after `close` fail until the next `open`.
@@ -165,6 +172,9 @@ pub trait RowStore: Send + Sync + 'static {
     /// Changes rows, and notes what became of a round. Calls are applied in their order, and each ends after its rows
     /// are kept. They are kept even if the caller does not wait for that.
     fn write(&self, rows: Vec<RowChange>, round: Option<RoundNote>) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// The rows were lost, and the next write has all of them: it may begin with none.
+    fn renew(&self) {}
 
     /// Lets another process use it.
     fn close(&self);

@@ -155,8 +155,43 @@ pub(super) fn explain(path: &Path, error: rusqlite::Error) -> Error {
         }
         Some(ErrorCode::NotADatabase) => Error::NotOurs { path },
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => {
-            Error::Write { path, cause: error.to_string() }
+            Error::Write { path, cause: error.to_string(), fix: fix(&error) }
         }
         Some(_) => Error::Open { path, source: error },
+    }
+}
+
+/// How to make the file writable again.
+pub(super) fn fix(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "free space on its disk",
+        Some(ErrorCode::ReadOnly) => {
+            "mount its disk for writing, and give this process the right to write the file and its folder"
+        }
+        Some(ErrorCode::CannotOpen) => "give this process the right to write its folder",
+        _ => "check its disk and the quota; the kernel's log may say more",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_fix() {
+        let fixes = [
+            (ffi::SQLITE_FULL, "free space on its disk"),
+            (ffi::SQLITE_READONLY, "mount its disk for writing, and give"),
+            (ffi::SQLITE_IOERR, "check its disk and the quota"),
+            (ffi::SQLITE_CANTOPEN, "right to write its folder"),
+        ];
+        for (code, expected) in fixes {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert!(fix(&error).contains(expected), "{code}: {}", fix(&error));
+            let explained = explain(Path::new("m.db"), error).to_string();
+            assert!(code == ffi::SQLITE_CANTOPEN || explained.contains(expected), "{explained}");
+        }
     }
 }

@@ -132,6 +132,48 @@ async fn resync_notices_that_the_file_is_gone() {
 }
 
 #[tokio::test]
+async fn cut_file_is_written_again() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    let client = client(&fake, HOOK, &path, 1 << 20).await;
+    for length in [0, 100, 5_000] {
+        for n in 1..40 {
+            assert_eq!(write_pod(&client, n, "web").await, DONE);
+        }
+        let before = remembered(&client).await;
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        // One is written, the others are as they were.
+        assert_eq!(write_pod(&client, 1, "other").await, DONE);
+        let error = file(&path).read().await.unwrap_err().to_string();
+        assert!(error.contains("another process uses the memory"), "the new file is locked, too: {error}");
+        fs::copy(&path, folder.path().join("copy.db")).unwrap();
+        let rows = file(&folder.path().join("copy.db")).read().await.unwrap();
+        assert_eq!((rows.len(), before.len()), (39, 39), "{length}");
+        assert!(rows.iter().all(|(_, row)| row.held.is_some()), "{length}");
+    }
+    // Also if nothing is written: before each resync.
+    let before = remembered(&client).await;
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_eq!(remembered(&client).await, before);
+    drop(client);
+    assert_eq!(remembered(&self::client(&fake, HOOK, &path, 2 << 20).await).await, before);
+}
+
+#[tokio::test]
+async fn empty_file_is_told_from_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.db");
+    let opened = async |term| {
+        let recalled = file(&path).open(term).await.unwrap();
+        (recalled.was_empty, recalled.last_term)
+    };
+    assert_eq!(opened(1 << 20).await, (false, None));
+    assert_eq!(opened(2 << 20).await, (false, Some(1 << 20)));
+    fs::write(&path, "").unwrap();
+    assert_eq!(opened(3 << 20).await, (true, None));
+}
+
+#[tokio::test]
 async fn replaced_file_pauses_the_target() {
     let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
     let path = folder.path().join("m.db");

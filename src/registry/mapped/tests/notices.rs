@@ -154,6 +154,7 @@ async fn begin_without_an_answer_is_repeated() {
     // So is the end.
     fake.fail([Fault::Lose]);
     assert!(client.send_notice(true).await.is_err());
+    pass(client.notice_after(true).unwrap()).await;
     client.send_notice(true).await.unwrap();
     assert_eq!(rounds(&fake)[3], rounds(&fake)[4]);
 }
@@ -183,6 +184,41 @@ async fn memory_knows_when_a_round_ended() {
     assert_eq!(kinds(&fake), ["begin", "end", "begin", "begin"]);
 }
 
+/// Lets time pass at once.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn failed_keepalive_is_repeated_within_its_interval() {
+    let fake = Fake::start().await;
+    let client = fake.client(&ALIVE.replace("1h", "2s"));
+    client.prepare(1 << 20).await.unwrap();
+    let faults = [
+        Fault::Refuse(500, "no"),
+        Fault::Refuse(503, "no"),
+        Fault::Lose,
+        Fault::Refuse(404, "no"),
+        Fault::Refuse(400, "no"),
+    ];
+    for (count, fault) in (1..).zip(faults) {
+        fake.fail([fault.clone()]);
+        assert!(client.send_notice(false).await.is_err(), "{fault:?}");
+        let after = client.notice_after(false).unwrap();
+        assert!(!after.is_zero() && after <= Duration::from_secs(2), "{fault:?}: {after:?}");
+        client.send_notice(false).await.unwrap();
+        assert_eq!(fake.contents().requests.len(), count, "it is not due yet");
+        pass(after).await;
+    }
+    client.send_notice(false).await.unwrap();
+    fake.fail([Fault::Lose]);
+    pass(Duration::from_secs(2)).await;
+    assert!(client.send_notice(false).await.is_err());
+    assert!(client.notice_after(false).unwrap() <= Duration::from_secs(1), "the success before counts");
+}
+
 #[tokio::test]
 async fn keepalive_is_sent_once_per_period() {
     let fake = Fake::start().await;
@@ -191,7 +227,7 @@ async fn keepalive_is_sent_once_per_period() {
     assert_eq!(client.notice_after(false), Some(Duration::ZERO));
     fake.fail([Fault::Refuse(429, "")]);
     assert!(matches!(client.send_notice(false).await, Err(Failure::Throttled { .. })));
-    assert_eq!(client.notice_after(false), Some(Duration::ZERO), "it was not acknowledged");
+    pass(client.notice_after(false).unwrap()).await;
     client.send_notice(false).await.unwrap();
     client.send_notice(true).await.unwrap();
     assert_eq!(fake.requests(), ["PUT systems/alive"; 2], "one that was refused, and one");

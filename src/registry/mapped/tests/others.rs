@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, MARK, REST, cause, delete, delete_pod, inventory, owner, pod, put, uid, write_pod};
+use super::fake::{
+    ASSIGNED, Fake, Fault, MARK, REST, cause, delete, delete_pod, inventory, owner, pod, put, uid, write_pod,
+};
 use crate::{
     model::{ids::RecordOwner, uid::Uid},
     reconcile::outcome::{Failure, Verdict},
@@ -227,4 +229,23 @@ async fn adopted_record_is_ours_by_its_id() {
     assert!(!reader.is_ours(&record, Some(&json!(7))).await.unwrap());
     fake.contents().records.insert("7".to_owned(), json!({"id": 7, "uid": uid(1), "owner": MARK}));
     assert!(reader.is_ours(&record, Some(&json!(7))).await.unwrap());
+}
+
+/// Of NetBox and others: a device that has interfaces of others is not deleted.
+#[tokio::test]
+async fn refused_deletion_says_what_the_registry_says() {
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    fake.requests();
+    for _ in 0..2 {
+        fake.fail([Fault::Refuse(409, r#"{"detail": "2 interfaces need it"}"#)]);
+        let cause = cause(delete_pod(&client, 1).await);
+        assert!(cause.starts_with("retry: the registry refuses to delete the record: status 409"), "{cause}");
+        assert!(cause.contains("2 interfaces need it"), "{cause}");
+        let methods: Vec<String> = fake.requests().iter().map(|request| request[..3].to_owned()).collect();
+        assert_eq!(methods, ["DEL", "GET"], "read again, and not sent again");
+    }
+    assert_eq!(delete_pod(&client, 1).await, DONE);
+    assert_eq!(fake.held(), 0);
 }

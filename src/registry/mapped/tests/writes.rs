@@ -271,6 +271,7 @@ async fn stale_deletion_is_sent_with_new_revision() {
         let client = fake.client(&members);
         assert_eq!(write_pod(&client, 1, "web").await, DONE);
         fake.requests();
+        fake.contents().records.get_mut(&uid(1)).unwrap()["revision"] = json!(99);
         fake.fail([Fault::Refuse(409, "{}")]);
         assert_eq!(delete_pod(&client, 1).await, DONE);
         let expected = ["DELETE", "GET", "DELETE"].map(|method| format!("{method} systems/{}", uid(1)));

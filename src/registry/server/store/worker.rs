@@ -9,7 +9,7 @@ use super::{
     query::last_change,
 };
 use crate::registry::{
-    group_commit::{CommitJob, CommitQueue, CommitReply, GroupHooks},
+    group_commit::{CommitJob, CommitQueue, CommitReply, FailedJob, GroupHooks},
     server::clock::ServerClock,
 };
 
@@ -52,7 +52,7 @@ impl Worker {
                 // Sending fails if the caller is gone. Its write stays.
                 let _ = answer.send(result);
             });
-            if succeeded { Ok(reply) } else { Err(reply) }
+            if succeeded { Ok(reply) } else { Err(FailedJob { reply, cause: None }) }
         });
         if !self.queue.send(job).await {
             return Err(StoreFault::Unknown);
