@@ -4,8 +4,8 @@ use super::{
     KindClient,
     find::Lookup,
     judge::{Ruling, Stop, rule},
+    knowledge::Knowledge,
     put::id_of,
-    records::Knowledge,
     renamed::is_renamed,
 };
 use crate::{

@@ -17,7 +17,7 @@
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What if writes have no effect? | `ineffective` |
-//! | What is remembered? | `records`, `table`, `attempt` |
+//! | What is remembered? | `records`, `knowledge`, `table`, `attempt` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
 //! | What is sent about the target as a whole? | `notices` |
@@ -42,6 +42,7 @@ mod ineffective;
 mod judge;
 mod kind;
 mod kinds;
+mod knowledge;
 mod list;
 pub mod memory;
 mod notices;

@@ -28,7 +28,7 @@ use super::{
     KindClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
-    records::Knowledge,
+    knowledge::Knowledge,
     shown::Unshown,
 };
 use crate::{
@@ -52,6 +52,7 @@ const OTHER_MARK: &str = "the registry returns a record that this process create
     created; it may cut or change the mark";
 
 const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
+const UNTOLD: &str = "waiting for a list that shows the `remote` or `seen` of the record, which its update needs";
 const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
     update needs; add it to `item`, or delete the record there";
 
@@ -117,7 +118,17 @@ impl KindClient {
         self.unless_unshown(known)?;
         self.unless_unlisted(put, known).await?;
         let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
-        Ok(looks_up && self.look_up(put, known).await?)
+        if looks_up && self.look_up(put, known).await? {
+            return Ok(true);
+        }
+        self.unless_untold(put, known)?;
+        Ok(false)
+    }
+
+    /// A record that this process created, and that nothing has shown yet, cannot be updated if that needs its name.
+    fn unless_untold(&self, put: &Put<'_>, known: &Knowledge) -> Result<(), Stop> {
+        let is_unread = known.exists && known.is_written && !known.is_shown && self.kind.list().is_some();
+        if is_unread && self.put_lacks_words(put, known) { Err(Stop::retry(UNTOLD)) } else { Ok(()) }
     }
 
     /// A record that an earlier term may have created is not created.
@@ -293,7 +304,7 @@ impl KindClient {
             Writes::Batches => return self.put_in_batch(put).await.map(|()| Ruling::Done),
             Writes::Nothing => return Err(Stop::rejected("the target has no request that writes")),
         };
-        let assigns = is_create && write.reads_remote();
+        let assigns = is_create && self.assigns();
         if assigns && known.is_uncertain {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
@@ -315,7 +326,7 @@ impl KindClient {
         match &ruling {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
-                let is_missing = assigns && answer.remote.is_none();
+                let is_missing = is_create && write.reads_remote() && answer.remote.is_none();
                 let missing = || "the answer to `create` has no value where `remote` reads it".to_owned();
                 if let Some(cause) = answer.rounded().or_else(|| is_missing.then(missing)) {
                     self.records.lock().create_ended(put.key);

@@ -28,18 +28,14 @@ use super::{
     deletion_log::DeletionLog,
     differing::DifferingRecords,
     ineffective::IneffectiveWrites,
+    knowledge::Knowledge,
     memory::ChangeContent,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
 use crate::{
-    mapping::{
-        items::RegistryItem,
-        target::RenderedRecord,
-        words::{Word, WordSet},
-        writes::Held,
-    },
+    mapping::{items::RegistryItem, target::RenderedRecord, writes::Held},
     model::{digest::Fingerprint, ids::Version, uid::Uid},
 };
 
@@ -77,33 +73,6 @@ pub(super) struct Records {
     pub(super) in_round: bool,
     /// Set if an operator asked for the deletions.
     pub(super) deletion_log: Option<DeletionLog>,
-}
-
-/// What is known about a record before it is written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Knowledge {
-    /// None if the record's id is its key.
-    pub(super) id: Option<String>,
-    pub(super) held: Held,
-    pub(super) exists: bool,
-    pub(super) is_verified: bool,
-    pub(super) is_written: bool,
-    /// A put was begun, and not clearly refused.
-    pub(super) is_tried: bool,
-    /// A create had no clear answer.
-    pub(super) is_uncertain: bool,
-}
-
-impl Knowledge {
-    /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
-    pub(super) fn may_be_written(&self) -> bool {
-        self.is_written || self.is_tried
-    }
-
-    /// Whether a request with these words uses one that the registry tells, and that is not known.
-    pub(super) fn lacks(&self, words: WordSet) -> bool {
-        (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
-    }
 }
 
 impl Records {
@@ -149,6 +118,7 @@ impl Records {
             exists: row.has(Fact::Exists),
             is_verified: row.has(Fact::Verified),
             is_written: row.has(Fact::Written),
+            is_shown: row.has(Fact::Shown),
             is_tried: row.has(Fact::Tried),
             is_uncertain,
         }
@@ -395,8 +365,12 @@ impl Records {
         self.missing.remove(key);
         self.unlisted.shown(key);
         // The list may be older than this write, so that also the revision in it is out of date.
-        if let Some(recent) = self.recent.get(key) {
-            return recent.fingerprint;
+        if let Some(Recent { fingerprint, .. }) = self.recent.get(key).copied() {
+            // Its name does not change. The answer to its create may not have told it.
+            if fingerprint.is_some() && item.remote.is_some() && self.table.get(key).is_some_and(Row::is_unnamed) {
+                self.change(key, |row| row.set_remote(item.remote.as_ref()));
+            }
+            return fingerprint;
         }
         self.learn(key, id, item);
         if item.gone {
