@@ -373,7 +373,10 @@ impl KindClient {
         }
         match judgement.outcome {
             RuleOutcome::Done => self.done(member, held),
-            RuleOutcome::Absent if member.record.is_none() => self.done(member, held),
+            RuleOutcome::Absent if member.record.is_none() => {
+                self.unless_on_its_way(member.key)?;
+                self.done(member, held)
+            }
             RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
             RuleOutcome::Exists | RuleOutcome::Stale => self.in_doubt(member.key, reason),
             RuleOutcome::Retry | RuleOutcome::Pause => Err(Stop::retry(reason)),

@@ -52,7 +52,10 @@ impl KindClient {
                 return Ok(());
             }
             match self.delete_once(deletion, &known).await? {
-                Ruling::Done | Ruling::Absent => {
+                ruling @ (Ruling::Done | Ruling::Absent) => {
+                    if matches!(ruling, Ruling::Absent) {
+                        self.unless_on_its_way(deletion.key)?;
+                    }
                     self.records.lock().deleted(deletion.key);
                     return Ok(());
                 }

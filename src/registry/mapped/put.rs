@@ -52,6 +52,8 @@ const OTHER_MARK: &str = "the registry returns a record that this process create
     created; it may cut or change the mark";
 
 const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
+const UNCLEAR: &str = "the last create had no clear answer; it may still arrive, or not be shown yet";
+const FRESH: &str = "the record was created a moment ago, and the registry does not show it yet; waiting for `lag`";
 const UNTOLD: &str = "waiting for a list that shows the `remote` or `seen` of the record, which its update needs";
 const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
     update needs; add it to `item`, or delete the record there";
@@ -82,6 +84,7 @@ impl KindClient {
                     }
                 }
                 Ruling::Absent if known.exists && self.creates() => {
+                    self.unless_on_its_way(put.key)?;
                     self.records.lock().is_absent(put.key);
                     known = Knowledge::default();
                 }
@@ -200,11 +203,16 @@ impl KindClient {
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
-    /// That a lookup shows no record proves nothing while a create may still arrive, or be missing in lookups.
+    /// That a registry shows no record proves nothing while a create may still arrive, or not be shown yet.
     pub(super) fn unless_on_its_way(&self, key: &Uid) -> Result<(), Stop> {
-        let after = self.records.lock().create_may_show(key);
-        let cause = || "the last create had no clear answer; it may still arrive, or not be shown yet".to_owned();
-        after.map_or(Ok(()), |after| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause() })))
+        let records = self.records.lock();
+        let stop =
+            |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause.to_owned() }));
+        match (records.create_may_show(key), records.hidden_for(key)) {
+            (Some(after), _) => stop(after, UNCLEAR),
+            (None, Some(after)) => stop(after, FRESH),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Looks the record up. Returns whether it is there already.
@@ -213,7 +221,9 @@ impl KindClient {
             Lookup::Unknown => Ok(false),
             Lookup::Foreign => Err(foreign()),
             Lookup::Nothing => {
-                self.unless_on_its_way(put.key)?;
+                if self.creates() || self.assigns() || known.is_uncertain {
+                    self.unless_on_its_way(put.key)?;
+                }
                 self.records.lock().is_absent(put.key);
                 *known = Knowledge::default();
                 Ok(false)
@@ -277,6 +287,9 @@ impl KindClient {
                 if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
             }
             Lookup::Nothing => {
+                if self.creates() || self.assigns() {
+                    self.unless_on_its_way(put.key)?;
+                }
                 self.records.lock().is_absent(put.key);
                 let was_absent = seen.is_none() && !known.exists;
                 *known = Knowledge::default();

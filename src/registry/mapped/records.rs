@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
 //! | `recent` | writes and lookups that a list may not show yet | `list.lag` is over and no list is being read |
+//! | `fresh` | records that were created and may not be shown yet | `list.lag` is over |
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
@@ -27,6 +28,7 @@ use super::{
     attempt::Attempt,
     deletion_log::DeletionLog,
     differing::DifferingRecords,
+    fresh::FreshRecords,
     ineffective::IneffectiveWrites,
     knowledge::Knowledge,
     memory::ChangeContent,
@@ -55,6 +57,7 @@ pub(super) struct Records {
     timeout: Duration,
     pub(super) shown: ShownRecords,
     recent: HashMap<Uid, Recent>,
+    fresh: FreshRecords,
     /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
@@ -85,6 +88,7 @@ impl Records {
             timeout,
             shown: ShownRecords::new(has_list, lag, timeout),
             recent: HashMap::new(),
+            fresh: FreshRecords::new(lag),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
             differing: DifferingRecords::default(),
@@ -126,7 +130,9 @@ impl Records {
 
     /// The record was read, and is ours.
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
-        self.uncertain.remove(key);
+        if let Some(until) = self.uncertain.remove(key).filter(|_| !item.gone) {
+            self.fresh.appeared(key, until);
+        }
         self.unlisted.shown(key);
         self.change(key, |row| {
             row.set_id(key, id);
@@ -148,6 +154,7 @@ impl Records {
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
+        self.fresh.remove(key);
         self.unlisted.is_absent(key);
         self.remove(key);
     }
@@ -174,6 +181,11 @@ impl Records {
         (!left.is_zero()).then_some(left)
     }
 
+    /// For how long the registry may not show a record yet that it acknowledged to have created.
+    pub(super) fn hidden_for(&self, key: &Uid) -> Option<Duration> {
+        self.fresh.hidden_for(key)
+    }
+
     /// A create had no clear answer.
     pub(super) fn create_ended(&mut self, key: &Uid) {
         let lag = self.lag;
@@ -193,6 +205,9 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.missing.remove(key);
+        if self.table.get(key).is_none_or(|row| !row.has(Fact::Exists)) {
+            self.fresh.created(key);
+        }
         self.unlisted.acknowledged(key, &record.id);
         self.ineffective.put(key);
         let is_saved = self.table.is_saved();
@@ -353,6 +368,7 @@ impl Records {
     pub(super) fn begin_list(&mut self, begun: Instant) {
         let lag = self.lag;
         self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
+        self.fresh.forget_shown(begun);
         self.is_listing = true;
     }
 
