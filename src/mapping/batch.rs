@@ -110,6 +110,11 @@ impl BatchRequest {
     }
 
     /// Whether the registry assigns the ids of the records that it writes.
+    pub fn assigns(&self) -> bool {
+        self.reads_remote() || self.put_uses().has(Word::Remote)
+    }
+
+    /// Whether its results tell what the registry assigned.
     pub fn reads_remote(&self) -> bool {
         self.results.as_ref().is_some_and(|results| results.remote.is_some())
     }

@@ -135,8 +135,9 @@ impl Kind {
 
     /// Whether a second create would make a second record.
     pub fn assigns(&self) -> bool {
-        matches!(&self.writes, Writes::CreateUpdate { create, .. } if create.reads_remote())
-            || self.batches.iter().any(|batch| batch.puts() && batch.reads_remote())
+        let in_items = self.item.as_ref().is_some_and(ItemReading::reads_remote);
+        matches!(&self.writes, Writes::CreateUpdate { create, .. } if in_items || create.reads_remote())
+            || self.batches.iter().any(|batch| batch.puts() && batch.assigns())
     }
 
     /// Whether what the registry assigns to a record is read.

@@ -23,8 +23,8 @@ use super::{
     KindClient, MappedOperation,
     delete::RecordDeletion,
     judge::{Ruling, Stop, rule, verdict},
+    knowledge::Knowledge,
     put::{Put, STRIKES_MAX, id_of},
-    records::Knowledge,
 };
 use crate::{
     mapping::{
@@ -175,7 +175,7 @@ impl KindClient {
         let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
-        let creates = record.is_some() && !known.exists && batch.reads_remote();
+        let creates = record.is_some() && !known.exists && batch.assigns();
         Ok(Some((index, Member { place, key: &encoded.uid, id, change, record, operations, bytes, creates })))
     }
 
@@ -324,13 +324,17 @@ impl KindClient {
         }
         let mut records = self.records.lock();
         match member.record {
-            Some(_) if member.creates && held.remote.is_none() => {
+            Some(_) if member.creates && held.remote.is_none() && self.results_tell_remote() => {
                 return Err(Stop::uncertain("the result has no value where `remote` reads it"));
             }
             Some(record) => records.acknowledged(member.key, record, held),
             None => records.deleted(member.key),
         }
         Ok(())
+    }
+
+    fn results_tell_remote(&self) -> bool {
+        self.kind.batches.iter().find(|batch| batch.puts()).is_some_and(BatchRequest::reads_remote)
     }
 
     fn by_results(
@@ -369,7 +373,10 @@ impl KindClient {
         }
         match judgement.outcome {
             RuleOutcome::Done => self.done(member, held),
-            RuleOutcome::Absent if member.record.is_none() => self.done(member, held),
+            RuleOutcome::Absent if member.record.is_none() => {
+                self.unless_on_its_way(member.key)?;
+                self.done(member, held)
+            }
             RuleOutcome::Reject | RuleOutcome::Absent => Err(Stop::rejected(reason)),
             RuleOutcome::Exists | RuleOutcome::Stale => self.as_uncertain(member.key, reason),
             RuleOutcome::Retry | RuleOutcome::Pause => Err(Stop::retry(reason)),
@@ -401,7 +408,7 @@ impl KindClient {
         let batch = self.kind.batches.iter().find(|batch| batch.puts());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that writes"))?;
         let known = self.records.lock().knowledge(put.key);
-        let creates = !known.exists && batch.reads_remote();
+        let creates = !known.exists && batch.assigns();
         if creates && known.is_uncertain {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));

@@ -6,8 +6,8 @@ use super::{
     KindClient,
     find::Lookup,
     judge::{Ruling, Stop, rule},
+    knowledge::Knowledge,
     put::id_of,
-    records::Knowledge,
     renamed::is_renamed,
 };
 use crate::{
@@ -60,7 +60,10 @@ impl KindClient {
                 return Err(Stop::retry(format!("{REFUSED}: {reason}")));
             }
             match self.delete_once(deletion, &known).await? {
-                Ruling::Done | Ruling::Absent => {
+                ruling @ (Ruling::Done | Ruling::Absent) => {
+                    if matches!(ruling, Ruling::Absent) {
+                        self.unless_on_its_way(deletion.key)?;
+                    }
                     self.records.lock().deleted(deletion.key);
                     return Ok(());
                 }

@@ -18,8 +18,9 @@
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
 //! | What if a list lacks what was acknowledged? | `unlisted` |
+//! | What if the registry does not show yet what it created? | `fresh` |
 //! | What if writes have no effect? | `ineffective` |
-//! | What is remembered? | `records`, `table`, `attempt` |
+//! | What is remembered? | `records`, `knowledge`, `table`, `attempt` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
 //! | What is sent about the target as a whole? | `notices` |
@@ -40,11 +41,13 @@ pub mod deletion_log;
 mod differing;
 mod doubles;
 mod find;
+mod fresh;
 mod identify;
 mod ineffective;
 mod judge;
 mod kind;
 mod kinds;
+mod knowledge;
 mod list;
 pub mod memory;
 mod notices;

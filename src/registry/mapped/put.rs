@@ -28,7 +28,7 @@ use super::{
     KindClient,
     find::{Lookup, is_equal},
     judge::{Ruling, Stop, rule},
-    records::Knowledge,
+    knowledge::Knowledge,
     shown::Unshown,
 };
 use crate::{
@@ -52,6 +52,9 @@ const OTHER_MARK: &str = "the registry returns a record that this process create
     created; it may cut or change the mark";
 
 const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
+const UNCLEAR: &str = "the last create had no clear answer; it may still arrive, or not be shown yet";
+const FRESH: &str = "the record was created a moment ago, and the registry does not show it yet; waiting for `lag`";
+const UNTOLD: &str = "waiting for a list that shows the `remote` or `seen` of the record, which its update needs";
 const UNNAMED: &str = "the registry says that this record exists, and `item` does not read the `remote` or `seen` that its \
     update needs; add it to `item`, or delete the record there";
 
@@ -81,6 +84,7 @@ impl KindClient {
                     }
                 }
                 Ruling::Absent if known.exists && self.creates() => {
+                    self.unless_on_its_way(put.key)?;
                     self.records.lock().is_absent(put.key);
                     known = Knowledge::default();
                 }
@@ -120,7 +124,17 @@ impl KindClient {
         self.unless_unshown(known)?;
         self.unless_unlisted(put, known).await?;
         let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
-        Ok(looks_up && self.look_up(put, known).await?)
+        if looks_up && self.look_up(put, known).await? {
+            return Ok(true);
+        }
+        self.unless_untold(put, known)?;
+        Ok(false)
+    }
+
+    /// A record that this process created, and that nothing has shown yet, cannot be updated if that needs its name.
+    fn unless_untold(&self, put: &Put<'_>, known: &Knowledge) -> Result<(), Stop> {
+        let is_unread = known.exists && known.is_written && !known.is_shown && self.kind.list().is_some();
+        if is_unread && self.put_lacks_words(put, known) { Err(Stop::retry(UNTOLD)) } else { Ok(()) }
     }
 
     /// A record that an earlier term may have created is not created.
@@ -192,11 +206,16 @@ impl KindClient {
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
-    /// That a lookup shows no record proves nothing while a create may still arrive, or be missing in lookups.
+    /// That a registry shows no record proves nothing while a create may still arrive, or not be shown yet.
     pub(super) fn unless_on_its_way(&self, key: &Uid) -> Result<(), Stop> {
-        let after = self.records.lock().create_may_show(key);
-        let cause = || "the last create had no clear answer; it may still arrive, or not be shown yet".to_owned();
-        after.map_or(Ok(()), |after| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause() })))
+        let records = self.records.lock();
+        let stop =
+            |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after: Some(after), cause: cause.to_owned() }));
+        match (records.create_may_show(key), records.hidden_for(key)) {
+            (Some(after), _) => stop(after, UNCLEAR),
+            (None, Some(after)) => stop(after, FRESH),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Looks the record up. Returns whether it is there already.
@@ -205,7 +224,9 @@ impl KindClient {
             Lookup::Unknown => Ok(false),
             Lookup::Foreign => Err(foreign()),
             Lookup::Nothing => {
-                self.unless_on_its_way(put.key)?;
+                if self.creates() || self.assigns() || known.is_uncertain {
+                    self.unless_on_its_way(put.key)?;
+                }
                 self.records.lock().is_absent(put.key);
                 *known = Knowledge::default();
                 Ok(false)
@@ -269,6 +290,9 @@ impl KindClient {
                 if known.held.seen == seen { Err(Stop::retry(reason)) } else { Ok(false) }
             }
             Lookup::Nothing => {
+                if self.creates() || self.assigns() {
+                    self.unless_on_its_way(put.key)?;
+                }
                 self.records.lock().is_absent(put.key);
                 let was_absent = seen.is_none() && !known.exists;
                 *known = Knowledge::default();
@@ -296,7 +320,7 @@ impl KindClient {
             Writes::Batches => return self.put_in_batch(put).await.map(|()| Ruling::Done),
             Writes::Nothing => return Err(Stop::rejected("the target has no request that writes")),
         };
-        let assigns = is_create && write.reads_remote();
+        let assigns = is_create && self.assigns();
         if assigns && known.is_uncertain {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
@@ -318,7 +342,7 @@ impl KindClient {
         match &ruling {
             Ruling::Done => {
                 let answer = held(write, &exchanged.answer, &scope, &known.held);
-                let is_missing = assigns && answer.remote.is_none();
+                let is_missing = is_create && write.reads_remote() && answer.remote.is_none();
                 let missing = || "the answer to `create` has no value where `remote` reads it".to_owned();
                 if let Some(cause) = answer.rounded().or_else(|| is_missing.then(missing)) {
                     self.records.lock().create_ended(put.key);

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | table | ids, revision and acknowledged fingerprint of every record | the record is deleted, or a list lacks it |
 //! | `recent` | writes and lookups that a list may not show yet | `list.lag` is over and no list is being read |
+//! | `fresh` | records that were created and may not be shown yet | `list.lag` is over |
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
@@ -27,19 +28,16 @@ use super::{
     attempt::Attempt,
     deletion_log::DeletionLog,
     differing::DifferingRecords,
+    fresh::FreshRecords,
     ineffective::IneffectiveWrites,
+    knowledge::Knowledge,
     memory::ChangeContent,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
 };
 use crate::{
-    mapping::{
-        items::RegistryItem,
-        target::RenderedRecord,
-        words::{Word, WordSet},
-        writes::Held,
-    },
+    mapping::{items::RegistryItem, target::RenderedRecord, writes::Held},
     model::{digest::Fingerprint, ids::Version, uid::Uid},
 };
 
@@ -59,6 +57,7 @@ pub(super) struct Records {
     timeout: Duration,
     pub(super) shown: ShownRecords,
     recent: HashMap<Uid, Recent>,
+    fresh: FreshRecords,
     /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
@@ -79,33 +78,6 @@ pub(super) struct Records {
     pub(super) deletion_log: Option<DeletionLog>,
 }
 
-/// What is known about a record before it is written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Knowledge {
-    /// None if the record's id is its key.
-    pub(super) id: Option<String>,
-    pub(super) held: Held,
-    pub(super) exists: bool,
-    pub(super) is_verified: bool,
-    pub(super) is_written: bool,
-    /// A put was begun, and not clearly refused.
-    pub(super) is_tried: bool,
-    /// A create had no clear answer.
-    pub(super) is_uncertain: bool,
-}
-
-impl Knowledge {
-    /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
-    pub(super) fn may_be_written(&self) -> bool {
-        self.is_written || self.is_tried
-    }
-
-    /// Whether a request with these words uses one that the registry tells, and that is not known.
-    pub(super) fn lacks(&self, words: WordSet) -> bool {
-        (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
-    }
-}
-
 impl Records {
     /// `is_referred_to` says whether other records use what the registry assigns to these.
     pub(super) fn new(list: Option<Duration>, timeout: Duration, is_referred_to: bool) -> Self {
@@ -116,6 +88,7 @@ impl Records {
             timeout,
             shown: ShownRecords::new(has_list, lag, timeout),
             recent: HashMap::new(),
+            fresh: FreshRecords::new(lag),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
             differing: DifferingRecords::default(),
@@ -149,6 +122,7 @@ impl Records {
             exists: row.has(Fact::Exists),
             is_verified: row.has(Fact::Verified),
             is_written: row.has(Fact::Written),
+            is_shown: row.has(Fact::Shown),
             is_tried: row.has(Fact::Tried),
             is_uncertain,
         }
@@ -156,7 +130,9 @@ impl Records {
 
     /// The record was read, and is ours.
     pub(super) fn learn(&mut self, key: &Uid, id: &str, item: &RegistryItem) {
-        self.uncertain.remove(key);
+        if let Some(until) = self.uncertain.remove(key).filter(|_| !item.gone) {
+            self.fresh.appeared(key, until);
+        }
         self.unlisted.shown(key);
         self.change(key, |row| {
             row.set_id(key, id);
@@ -178,6 +154,7 @@ impl Records {
     /// The registry has no such record.
     pub(super) fn is_absent(&mut self, key: &Uid) {
         self.uncertain.remove(key);
+        self.fresh.remove(key);
         self.unlisted.is_absent(key);
         self.remove(key);
     }
@@ -204,6 +181,11 @@ impl Records {
         (!left.is_zero()).then_some(left)
     }
 
+    /// For how long the registry may not show a record yet that it acknowledged to have created.
+    pub(super) fn hidden_for(&self, key: &Uid) -> Option<Duration> {
+        self.fresh.hidden_for(key)
+    }
+
     /// A create had no clear answer.
     pub(super) fn create_ended(&mut self, key: &Uid) {
         let lag = self.lag;
@@ -223,6 +205,9 @@ impl Records {
         self.strikes.remove(key);
         self.attempts.remove(key);
         self.missing.remove(key);
+        if self.table.get(key).is_none_or(|row| !row.has(Fact::Exists)) {
+            self.fresh.created(key);
+        }
         self.unlisted.acknowledged(key, &record.id);
         self.ineffective.put(key);
         let is_saved = self.table.is_saved();
@@ -383,6 +368,7 @@ impl Records {
     pub(super) fn begin_list(&mut self, begun: Instant) {
         let lag = self.lag;
         self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
+        self.fresh.forget_shown(begun);
         self.is_listing = true;
     }
 
@@ -395,8 +381,12 @@ impl Records {
         self.missing.remove(key);
         self.unlisted.shown(key);
         // The list may be older than this write, so that also the revision in it is out of date.
-        if let Some(recent) = self.recent.get(key) {
-            return recent.fingerprint;
+        if let Some(Recent { fingerprint, .. }) = self.recent.get(key).copied() {
+            // Its name does not change. The answer to its create may not have told it.
+            if fingerprint.is_some() && item.remote.is_some() && self.table.get(key).is_some_and(Row::is_unnamed) {
+                self.change(key, |row| row.set_remote(item.remote.as_ref()));
+            }
+            return fingerprint;
         }
         self.learn(key, id, item);
         if item.gone {

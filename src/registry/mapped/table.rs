@@ -93,6 +93,11 @@ impl Row {
         self.texts.get(1)
     }
 
+    /// Whether the registry has not told what it assigned.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.remote_text().is_none()
+    }
+
     pub(super) fn seen_text(&self) -> Option<&str> {
         self.texts.get(2)
     }

@@ -12,4 +12,5 @@ mod others;
 mod renamed;
 mod retired;
 mod unlisted;
+mod unnamed;
 mod writes;

@@ -1,0 +1,35 @@
+//! What is known about one record before it is written or deleted.
+
+use crate::mapping::{
+    words::{Word, WordSet},
+    writes::Held,
+};
+
+/// What is known about a record before it is written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Knowledge {
+    /// None if the record's id is its key.
+    pub(super) id: Option<String>,
+    pub(super) held: Held,
+    pub(super) exists: bool,
+    pub(super) is_verified: bool,
+    pub(super) is_written: bool,
+    /// A list or a lookup showed it to this process.
+    pub(super) is_shown: bool,
+    /// A put was begun, and not clearly refused.
+    pub(super) is_tried: bool,
+    /// A create had no clear answer.
+    pub(super) is_uncertain: bool,
+}
+
+impl Knowledge {
+    /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
+    pub(super) fn may_be_written(&self) -> bool {
+        self.is_written || self.is_tried
+    }
+
+    /// Whether a request with these words uses one that the registry tells, and that is not known.
+    pub(super) fn lacks(&self, words: WordSet) -> bool {
+        (words.has(Word::Remote) && self.held.remote.is_none()) || (words.has(Word::Seen) && self.held.seen.is_none())
+    }
+}
