@@ -7,6 +7,7 @@
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
+//! | `ids` | records of pods that nothing has shown, and listed ones that no pod has | a list shows them, or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `ineffective` | acknowledged writes whose effect no list shows, a thousand at most | a list shows it, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
@@ -29,6 +30,7 @@ use super::{
     differing::DifferingRecords,
     ineffective::IneffectiveWrites,
     memory::ChangeContent,
+    renamed::KnownIds,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
@@ -62,6 +64,7 @@ pub(super) struct Records {
     /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
+    pub(super) ids: KnownIds,
     pub(super) differing: DifferingRecords,
     pub(super) ineffective: IneffectiveWrites,
     /// By the key of the record that counts: the `remote` of the other.
@@ -118,6 +121,7 @@ impl Records {
             recent: HashMap::new(),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
+            ids: KnownIds::default(),
             differing: DifferingRecords::default(),
             ineffective: IneffectiveWrites::default(),
             surplus: BTreeMap::new(),
@@ -224,6 +228,7 @@ impl Records {
         self.attempts.remove(key);
         self.missing.remove(key);
         self.unlisted.acknowledged(key, &record.id);
+        self.ids.acknowledged(key);
         self.ineffective.put(key);
         let is_saved = self.table.is_saved();
         self.change(key, |row| {
@@ -290,6 +295,7 @@ impl Records {
         self.differing.remove(key);
         self.ineffective.deleted(key);
         self.missing.remove(key);
+        self.ids.deleted(key);
         self.remember(key, None);
         self.shown.deleted(key);
     }
@@ -383,6 +389,7 @@ impl Records {
     pub(super) fn begin_list(&mut self, begun: Instant) {
         let lag = self.lag;
         self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
+        self.ids.begin_list();
         self.is_listing = true;
     }
 
@@ -394,11 +401,13 @@ impl Records {
     pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &RegistryItem) -> Option<Fingerprint> {
         self.missing.remove(key);
         self.unlisted.shown(key);
+        self.note_listed_id(key, item);
         // The list may be older than this write, so that also the revision in it is out of date.
         if let Some(recent) = self.recent.get(key) {
             return recent.fingerprint;
         }
         self.learn(key, id, item);
+        self.table.change(key, |row| row.set(Fact::Listed, true));
         if item.gone {
             return None;
         }
@@ -481,6 +490,7 @@ impl Records {
         // In the same order each time.
         further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         uncertain.retain(|_, until| begun <= *until);
+        self.complete_ids(shown);
         further
     }
 }
