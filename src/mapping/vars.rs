@@ -40,7 +40,7 @@ impl Vars {
             };
             let (key, tree) = left.remove(ready);
             // Whether a kind has `each` is checked where the variable is used.
-            let kind = KindWords { lacking: WordSet::NONE, above: &[] };
+            let kind = KindWords { lacking: WordSet::NONE, above: &[], secrets: &[] };
             let mut compiler = Compiler { vars: &vars, variables: &all, prepared, kind, errors };
             // A wrong variable exists, so that only one error is reported.
             let template = compiler.tree(Position::Vars, tree).unwrap_or(Template::Constant(false.into()));

@@ -60,7 +60,7 @@ pub(in crate::mapping) fn named(
     let words = |has_each: bool| {
         let each = if has_each { WordSet::NONE } else { WordSet::of(&[Word::Each]) };
         let of = if above.is_empty() { WordSet::of(&[Word::Of]) } else { WordSet::NONE };
-        KindWords { lacking: each.and(of), above: &above }
+        KindWords { lacking: each.and(of), above: &above, secrets: &[] }
     };
     let mut inner = compiler.of_kind(words(inherits_each));
     let each = optional(spec.each.as_ref(), |each| inner.condition(Position::KindEach, each));

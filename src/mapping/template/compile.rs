@@ -102,7 +102,8 @@ impl Compiler<'_> {
         let vars = self.vars;
         let variable = |name: &str| vars.index(name).map(|index| vars.words(index));
         let (variables, prepared, above) = (self.variables, self.prepared, self.kind.above);
-        let allowed = Allowed { position, words, variable: &variable, variables, prepared, above };
+        let secrets = self.kind.secrets;
+        let allowed = Allowed { position, words, variable: &variable, variables, prepared, above, secrets };
         let parsed = parse_expr(text).and_then(|parsed| Ok((check::check(&parsed, &allowed), Compiled::new(text)?)));
         match parsed {
             Ok((Ok((uses, members)), compiled)) => return Some((compiled.with_members(members), uses)),
