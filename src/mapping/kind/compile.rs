@@ -122,6 +122,14 @@ fn kind(
         let fix = "write `{{ digest }}` into a member of `body`";
         compiler.fail(&digest.place, "nothing stores the digest that `item.digest` reads", fix);
     }
+    if let Some(mark) = spec.item.as_ref().and_then(|item| item.mark.as_ref())
+        && !common.exclusive
+        && !mark.text.contains("{{")
+        && !stored.has(Word::Mark)
+    {
+        let fix = "write `{{ mark }}` into a member of `body`";
+        compiler.fail(&mark.place, "nothing stores the owner mark that `item.mark` reads", fix);
+    }
     let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
     let needed = needed(each.iter().chain(&when).chain(&id), body.as_deref(), &writes, &batches).and(of_adopt);
     Some(Kind {

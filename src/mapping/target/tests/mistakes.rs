@@ -27,6 +27,10 @@ fn members_without_effect_are_explained() {
             "nothing stores the digest that `item.digest` reads; write `{{ digest }}`",
         ),
         (
+            WHOLE.replace("owner: \"{{ mark }}\"", "owner: me"),
+            "nothing stores the owner mark that `item.mark` reads; write `{{ mark }}` into a member of `body`",
+        ),
+        (
             WHOLE.replace("items: /r", "items: /r, next: {then: /cursor}"),
             "`next.then` reads a page that no request asks for; use `{{ page }}`",
         ),
@@ -50,6 +54,8 @@ fn members_without_effect_are_explained() {
         target(&text);
     }
 }
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me") + "    exclusive: true\n",
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me").replace("put: {", "put: {query: {by: \"{{ mark }}\"}, "),
 
 #[test]
 fn targets_that_share_records_are_refused() {
