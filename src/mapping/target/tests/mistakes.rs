@@ -42,20 +42,26 @@ fn members_without_effect_are_explained() {
             WHOLE.replace(name, r#"name: {$eech: "{{ placement.podIPs }}", $value: "{{ it }}"}"#),
             "there is no `$eech`; write `$each`",
         ),
+        (
+            WHOLE.replace("put: {", "put: {headers: {x: a, X: b}, "),
+            "the header `X` is set twice; remove one of the two",
+        ),
+        (WHOLE.replace("id: /id", "id: /i~2"), "`/i~2` is not a JSON Pointer: `~` is followed by neither 0 nor 1"),
+        (WHOLE.replace("path: \"x/", "path: \"x\\\\"), "the path holds `\\`; write `/`, or the character as `%5C`"),
         (WHOLE.replace(name, r#"name: {$key: "{{ it }}", $value: a}"#), "`$each` and `$value` belong together"),
     ] {
         let found = try_target(&text).unwrap_err();
         assert!(found.contains(error), "{error}: {found}");
     }
     for text in [
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me") + "    exclusive: true\n",
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me").replace("put: {", "put: {query: {by: \"{{ mark }}\"}, "),
         WHOLE.replace(name, r##"$ref: "#/a", name: {$each: "{{ pod.labels }}", $value: "{{ it }}"}"##),
         batch("body").replace("{all: 1}", r#"{all: "{{ operations }}"}"#),
     ] {
         target(&text);
     }
 }
-        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me") + "    exclusive: true\n",
-        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me").replace("put: {", "put: {query: {by: \"{{ mark }}\"}, "),
 
 #[test]
 fn targets_that_share_records_are_refused() {
