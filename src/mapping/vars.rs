@@ -16,7 +16,7 @@ use super::{
 /// Variables of a target. Each is compared with all others to find their order.
 const VARIABLES: usize = 200;
 /// Variables that use one another, in a chain. Each takes some levels of the stack.
-const CHAIN: usize = 20;
+const CHAIN: usize = 40;
 
 /// The compiled variables of a target.
 #[derive(Debug, Default)]

@@ -124,6 +124,8 @@ fn kind(
     }
     if let Some(mark) = spec.item.as_ref().and_then(|item| item.mark.as_ref())
         && !common.exclusive
+        // A record that belongs to another one may be a part of it, with its mark.
+        && parent.is_none()
         && !mark.text.contains("{{")
         && !stored.has(Word::Mark)
     {

@@ -65,7 +65,7 @@ fn chains_of_variables_are_bounded() {
         let check = move || try_target(&text).err().unwrap_or_default();
         std::thread::Builder::new().stack_size(STACK).spawn(check).unwrap().join().unwrap()
     };
-    assert_eq!(found(200, 19), "");
-    assert!(found(200, 20).contains("the variable `v20` ends a chain of more than 20 variables; join some"));
-    assert!(found(201, 19).contains("there are more than 200 variables; write some"));
+    assert_eq!(found(200, 39), "");
+    assert!(found(200, 40).contains("the variable `v40` ends a chain of more than 40 variables; join some"));
+    assert!(found(201, 39).contains("there are more than 200 variables; write some"));
 }

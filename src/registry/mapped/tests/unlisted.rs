@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
-use super::fake::{ASSIGNED, Fake, Fault, REST, cause, delete_pod, inventory, uid, write_pod};
+use super::fake::{ASSIGNED, Fake, Fault, cause, delete_pod, inventory, uid, write_pod};
 use crate::{
     reconcile::outcome::{Failure, Verdict},
     registry::{Registry as _, mapped::TargetClient},
@@ -228,12 +228,4 @@ async fn falling_count_discards_the_list() {
     assert_eq!((inventory(&client).await.unwrap().len(), client.inventory_again_after()), (4, None));
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     assert_eq!(fake.requests().pop().unwrap(), "POST systems");
-}
-
-#[tokio::test]
-async fn status_404_is_an_empty_list_by_rule() {
-    let fake = Fake::start().await;
-    let client = fake.client(&REST.replace("list: {", "list: {outcome: [{status: 404, is: done}], "));
-    fake.fail([Fault::Refuse(404, r#"{"error": "no records"}"#)]);
-    assert_eq!(inventory(&client).await, Ok(Vec::new()));
 }
