@@ -23,6 +23,8 @@ pub(super) struct Allowed<'a> {
     pub(super) prepared: &'a [(String, Vec<String>)],
     /// The kinds of the records that this one belongs to.
     pub(super) above: &'a [KindAbove],
+    /// The names of the secrets of a login.
+    pub(super) secrets: &'a [&'a str],
 }
 
 /// A kind whose record the word `of` names.
@@ -158,6 +160,12 @@ impl Check<'_> {
                 let prepared = self.allowed.prepared;
                 if !prepared.iter().any(|(known, _)| known == name) {
                     return Err(unknown("item of `prepare`", name, prepared.iter().map(|(known, _)| known.as_str())));
+                }
+            }
+            Expr::Var(word) if word.id == Word::Secret.name() => {
+                let secrets = self.allowed.secrets;
+                if self.allowed.words.has(Word::Secret) && !secrets.contains(&name) {
+                    return Err(unknown("secret", name, secrets.iter().copied()));
                 }
             }
             Expr::Var(word) if word.id == Word::Of.name() => {
@@ -399,6 +407,7 @@ mod tests {
             variables: &["node".to_owned()],
             prepared: &[("tag".to_owned(), vec!["id".to_owned()])],
             above: &[KindAbove { name: "vm".to_owned(), reads_remote: true }],
+            secrets: &["user"],
         };
         check(&parse_expr(text).unwrap(), &allowed)
             .map(|(uses, _)| uses)
@@ -439,6 +448,8 @@ mod tests {
         ] {
             assert_eq!(checked(text, Position::Body), Err(error.to_owned()), "{text}");
         }
+        let secret = checked("secret['usr']", Position::Login);
+        assert_eq!(secret, Err("there is no secret `usr`; write `user`".to_owned()));
         assert!(checked("debug()", Position::Body).is_err() && checked("vars['no' ~ 'de']", Position::Body).is_err());
     }
 

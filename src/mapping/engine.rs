@@ -5,12 +5,20 @@
 
 use std::{fmt, sync::LazyLock};
 
-use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use minijinja::{
+    Environment, Expression, UndefinedBehavior, Value,
+    machinery::{Token, tokenize},
+    syntax::SyntaxConfig,
+};
 
 use super::{filters, values};
 
 /// The work that one expression may do. Writing a record of 20 kB as JSON in base64 takes less than a tenth.
 const FUEL: u64 = 50_000;
+
+/// Names and signs of one expression. The engine and the checks go down a level of the stack for each operator in a
+/// chain of them.
+const PARTS: usize = 200;
 
 /// The filters of the engine that templates can use. The others write HTML or Python.
 const ENGINE_FILTERS: [&str; 39] = [
@@ -110,6 +118,18 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     filters::add_to(&mut engine);
     engine
 });
+
+/// Whether an expression has more names and signs than one may have. It has to be asked before the expression is
+/// parsed.
+pub(super) fn is_too_long(expression: &str) -> bool {
+    let tokens = tokenize(expression, true, SyntaxConfig::default()).map_while(Result::ok);
+    // A long list of values is no chain.
+    let is_part = |token: &Token<'_>| {
+        use Token::{Comma, Float, Int, Int128, Str, String};
+        !matches!(token, Comma | Float(_) | Int(_) | Int128(_) | Str(_) | String(_))
+    };
+    tokens.filter(|(token, _)| is_part(token)).nth(PARTS).is_some()
+}
 
 /// A compiled expression.
 pub(super) struct Compiled {

@@ -45,8 +45,9 @@ impl LoginTemplate {
     /// Everything that is wrong with it.
     pub fn compile(spec: &LoginSpec, url: &BaseUrl, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let (vars, mut errors) = (Arc::new(Vars::default()), Vec::new());
-        let mut compiler =
-            Compiler { vars: &vars, variables: &[], prepared: &[], kind: KindWords::NONE, errors: &mut errors };
+        let secrets: Vec<&str> = spec.secrets.iter().map(|(key, _)| key.text.as_str()).collect();
+        let kind = KindWords { secrets: &secrets, ..KindWords::NONE };
+        let mut compiler = Compiler { vars: &vars, variables: &[], prepared: &[], kind, errors: &mut errors };
         let path = compiler.leaf(Position::Login, &spec.path);
         let body = compiler.tree(Position::Login, &spec.body);
         let headers = request::entries(&spec.headers, Position::Login, &mut compiler);

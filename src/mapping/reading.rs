@@ -8,7 +8,10 @@ use serde_json::{Map, Value as Json};
 use super::{
     json_part::JsonPart,
     scope::Scope,
-    spec::values::{ReadingText, ReadingTree, TemplateText},
+    spec::{
+        checks::has_wrong_escape,
+        values::{ReadingText, ReadingTree, TemplateText},
+    },
     template::{Compiler, Leaf, RenderError},
     tree::{Node, Tree},
     values::{self, Budget},
@@ -44,6 +47,11 @@ pub enum Readings {
 impl Reading {
     pub(super) fn compile(spec: &ReadingText, position: Position, compiler: &mut Compiler<'_>) -> Option<Self> {
         if !spec.text.contains("{{") {
+            if has_wrong_escape(&spec.text) {
+                let what = format!("`{}` is not a JSON Pointer: `~` is followed by neither 0 nor 1", spec.text);
+                compiler.fail(&spec.place, what, "write `~0` for `~`, and `~1` for `/`");
+                return None;
+            }
             return Some(Self(How::Pointer(steps(&spec.text))));
         }
         let text = TemplateText { place: spec.place.clone(), text: spec.text.clone() };

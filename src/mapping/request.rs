@@ -283,7 +283,12 @@ fn path(spec: &RequestSpec, position: Position, compiler: &mut Compiler<'_>) -> 
     for part in leaf.parts() {
         let Part::Text(literal) = part else { continue };
         if let Some(wrong) = literal.chars().find(|c| matches!(c, '?' | '#' | '\\')) {
-            compiler.fail(&spec.path.place, format!("the path holds `{wrong}`"), "write the query in `query`");
+            let fix = match wrong {
+                '?' => "write the query in `query`",
+                '#' => "remove the fragment, or write the character as `%23`",
+                _ => "write `/`, or the character as `%5C`",
+            };
+            compiler.fail(&spec.path.place, format!("the path holds `{wrong}`"), fix);
             return None;
         }
         if literal.contains("//") {

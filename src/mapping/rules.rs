@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{
     load::LoadedTarget,
     place::{Error, Place, Source},
-    spec::{ConnectionSpec, TargetSpec, auth::AuthSpec},
+    spec::{ConnectionSpec, TargetSpec, auth::AuthSpec, checks::has_wrong_escape},
     tree::{Node, Tree},
 };
 
@@ -103,7 +103,7 @@ fn connection(connection: &ConnectionSpec, tree: &Tree, errors: &mut Vec<Error>)
         errors.push(timeout.place.error("the time-out is out of bounds", "use 1ms to 5m"));
     }
     match &connection.auth {
-        Some(AuthSpec::Body(body)) if !body.at.text.starts_with('/') || body.at.text.contains("{{") => {
+        Some(AuthSpec::Body(body)) if !is_pointer(&body.at.text) => {
             errors.push(body.at.place.error("`at` is not a JSON Pointer to a member", "write it as `/member`"));
         }
         Some(AuthSpec::Login(login)) => {
@@ -112,6 +112,11 @@ fn connection(connection: &ConnectionSpec, tree: &Tree, errors: &mut Vec<Error>)
         }
         _ => {}
     }
+}
+
+/// Whether the text names a member.
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && !text.contains("{{") && !has_wrong_escape(text)
 }
 
 /// `auth.body` sets a member of JSON.

@@ -4,7 +4,7 @@
 //! which words they may use depends on where they stand.
 
 pub mod auth;
-mod checks;
+pub(super) mod checks;
 pub mod reading;
 pub mod request;
 pub mod sign;

@@ -413,11 +413,13 @@ pub(super) struct KindWords<'a> {
     pub(super) lacking: WordSet,
     /// The kinds of the records that this one belongs to.
     pub(super) above: &'a [KindAbove],
+    /// The names of the secrets of a login.
+    pub(super) secrets: &'a [&'a str],
 }
 
 impl KindWords<'_> {
     /// For templates that are not those of a kind.
-    pub(super) const NONE: Self = Self { lacking: WordSet::OF_KINDS, above: &[] };
+    pub(super) const NONE: Self = Self { lacking: WordSet::OF_KINDS, above: &[], secrets: &[] };
 }
 
 fn literals(json: &Json, found: &mut Vec<(String, String)>) {

@@ -13,6 +13,11 @@ use super::{
     words::{Position, WordSet},
 };
 
+/// Variables of a target. Each is compared with all others to find their order.
+const VARIABLES: usize = 200;
+/// Variables that use one another, in a chain. Each takes some levels of the stack.
+const CHAIN: usize = 40;
+
 /// The compiled variables of a target.
 #[derive(Debug, Default)]
 pub(super) struct Vars {
@@ -28,6 +33,13 @@ impl Vars {
         errors: &mut Vec<place::Error>,
     ) -> Self {
         let mut vars = Self::default();
+        if let Some((excess, _)) = spec.iter().nth(VARIABLES) {
+            let what = format!("there are more than {VARIABLES} variables");
+            errors.push(excess.place.error(what, "write some of them where they are used"));
+            spec.iter().for_each(|(key, _)| vars.add(key, Template::Constant(false.into())));
+            return vars;
+        }
+        let mut chains: HashMap<&str, usize> = HashMap::new();
         let all: Vec<String> = spec.iter().map(|(key, _)| key.text.clone()).collect();
         let mut left: Vec<&(Key, TemplateTree)> = spec.iter().collect();
         while let Some((first, _)) = left.first() {
@@ -38,9 +50,19 @@ impl Vars {
                 left.into_iter().for_each(|(key, _)| vars.add(key, Template::Constant(false.into())));
                 return vars;
             };
-            let (key, tree) = left.remove(ready);
+            let next = left.remove(ready);
+            let (key, tree) = next;
+            let used = chains.iter().filter(|(name, _)| mentions(&tree.0, name)).map(|(_, chain)| *chain);
+            let chain = used.max().unwrap_or_default() + 1;
+            if chain > CHAIN {
+                let what = format!("the variable `{}` ends a chain of more than {CHAIN} variables", key.text);
+                errors.push(key.place.error(what, "join some of them"));
+                left.into_iter().chain([next]).for_each(|(key, _)| vars.add(key, Template::Constant(false.into())));
+                return vars;
+            }
+            chains.insert(&key.text, chain);
             // Whether a kind has `each` is checked where the variable is used.
-            let kind = KindWords { lacking: WordSet::NONE, above: &[] };
+            let kind = KindWords { lacking: WordSet::NONE, above: &[], secrets: &[] };
             let mut compiler = Compiler { vars: &vars, variables: &all, prepared, kind, errors };
             // A wrong variable exists, so that only one error is reported.
             let template = compiler.tree(Position::Vars, tree).unwrap_or(Template::Constant(false.into()));

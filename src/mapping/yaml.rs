@@ -98,7 +98,7 @@ fn first_line(text: &str) -> String {
 }
 
 fn not_json(place: &Place) -> Error {
-    place.error("JSON cannot hold this number exactly", "put it in quotes")
+    place.error("JSON cannot hold this number exactly", "write another number, or a text in quotes")
 }
 
 fn unquoted_template(place: &Place) -> Error {

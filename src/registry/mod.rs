@@ -292,6 +292,11 @@ pub trait Registry: Send + Sync + 'static {
         let _ = key;
     }
 
+    /// No pod has this record any more, as a watch reported.
+    fn not_desired(&self, key: &Uid) {
+        let _ = key;
+    }
+
     /// The registry may have removed this record together with its parent: the answer was lost.
     fn may_be_removed(&self, key: &Uid) {
         let _ = key;

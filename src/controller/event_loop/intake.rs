@@ -88,6 +88,7 @@ impl<R: Registry> EventLoop<R> {
 
     /// No pod has this record any more, as a watch reported.
     pub(super) fn record_deleted(&mut self, key: &Uid, why: Deletion, at: Moment, now: Moment) {
+        self.requests.registry().not_desired(key);
         if self.is_silent() {
             self.ledger.remember_deletion(key, why, self.deletions_kept());
             self.delivery.queue.remove(key);

@@ -61,7 +61,7 @@ pub(in crate::mapping) fn named(
     let words = |has_each: bool| {
         let each = if has_each { WordSet::NONE } else { WordSet::of(&[Word::Each]) };
         let of = if above.is_empty() { WordSet::of(&[Word::Of]) } else { WordSet::NONE };
-        KindWords { lacking: each.and(of), above: &above }
+        KindWords { lacking: each.and(of), above: &above, secrets: &[] }
     };
     let mut inner = compiler.of_kind(words(inherits_each));
     let each = optional(spec.each.as_ref(), |each| inner.condition(Position::KindEach, each));
@@ -125,6 +125,16 @@ fn kind(
     {
         let fix = "write `{{ digest }}` into a member of `body`";
         compiler.fail(&digest.place, "nothing stores the digest that `item.digest` reads", fix);
+    }
+    if let Some(mark) = spec.item.as_ref().and_then(|item| item.mark.as_ref())
+        && !common.exclusive
+        // A record that belongs to another one may be a part of it, with its mark.
+        && parent.is_none()
+        && !mark.text.contains("{{")
+        && !stored.has(Word::Mark)
+    {
+        let fix = "write `{{ mark }}` into a member of `body`";
+        compiler.fail(&mark.place, "nothing stores the owner mark that `item.mark` reads", fix);
     }
     let of_adopt = adopt.as_ref().map_or(WordSet::NONE, |adopt| adopt.request.uses());
     let needed = needed(each.iter().chain(&when).chain(&id), body.as_deref(), &writes, &batches).and(of_adopt);

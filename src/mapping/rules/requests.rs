@@ -39,8 +39,11 @@ pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
 }
 
 pub(super) fn headers(headers: &Entries<TemplateText>, errors: &mut Vec<Error>) {
-    for (key, _) in headers.iter() {
-        if http::HeaderName::from_bytes(key.text.as_bytes()).is_err() {
+    for (at, (key, _)) in headers.iter().enumerate() {
+        if headers.iter().take(at).any(|(before, _)| before.text.eq_ignore_ascii_case(&key.text)) {
+            let what = format!("the header `{}` is set twice", key.text);
+            errors.push(key.place.error(what, "remove one of the two: names of headers have no case"));
+        } else if http::HeaderName::from_bytes(key.text.as_bytes()).is_err() {
             errors.push(key.place.error(format!("`{}` is not the name of a header", key.text), "correct the name"));
         } else {
             not_set_by_client(&key.place, &key.text, errors);

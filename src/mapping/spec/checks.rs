@@ -73,6 +73,11 @@ pub(super) fn is_reading(text: &str) -> bool {
     text.is_empty() || text.starts_with('/') || text.contains("{{")
 }
 
+/// Whether `~` is followed by neither 0 nor 1 in a JSON Pointer (RFC 6901).
+pub(in crate::mapping) fn has_wrong_escape(pointer: &str) -> bool {
+    pointer.split('~').skip(1).any(|after| !after.starts_with(['0', '1']))
+}
+
 /// At most a day, so that sums do not overflow.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let duration: SignedDuration = text.parse().ok()?;

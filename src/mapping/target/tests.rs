@@ -17,6 +17,7 @@ mod fuzz;
 mod kinds;
 mod messages;
 mod mistakes;
+mod sizes;
 
 pub(super) fn owner() -> RecordOwner {
     RecordOwner { cluster_id: "c1".into(), cluster_name: "prod".into(), owner: "pod-registrar".into() }

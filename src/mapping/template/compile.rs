@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::{Compiler, Each, KindWords, Leaf, MapTemplate, Part, Template};
 use crate::mapping::{
     check::{self, Allowed, Uses},
-    engine::Compiled,
+    engine::{self, Compiled},
     members::instead,
     place::Place,
     spec::values::{TemplateText, TemplateTree},
@@ -99,10 +99,16 @@ impl Compiler<'_> {
     ) -> Option<(Compiled, Uses)> {
         let shown = values::shorten(text.trim(), 60);
         let place = &place.of_part(text);
+        if engine::is_too_long(text) {
+            let fix = "split it, with `vars` for its parts";
+            self.fail(place, format!("the template `{{{{ {shown} }}}}` is too long"), fix);
+            return None;
+        }
         let vars = self.vars;
         let variable = |name: &str| vars.index(name).map(|index| vars.words(index));
         let (variables, prepared, above) = (self.variables, self.prepared, self.kind.above);
-        let allowed = Allowed { position, words, variable: &variable, variables, prepared, above };
+        let secrets = self.kind.secrets;
+        let allowed = Allowed { position, words, variable: &variable, variables, prepared, above, secrets };
         let parsed = parse_expr(text).and_then(|parsed| Ok((check::check(&parsed, &allowed), Compiled::new(text)?)));
         match parsed {
             Ok((Ok((uses, members)), compiled)) => return Some((compiled.with_members(members), uses)),

@@ -8,7 +8,6 @@ use super::{
     judge::{Ruling, Stop, rule},
     knowledge::Knowledge,
     put::id_of,
-    renamed::is_renamed,
 };
 use crate::{
     mapping::{
@@ -109,9 +108,9 @@ impl KindClient {
             return self.unless_unread(deletion.key);
         }
         // The pod of an observed deletion had this very id.
-        if !known.is_written && !deletion.removal.observed {
-            let renamed = is_renamed(&self.records.lock().table, &id_of(deletion.key, known));
-            renamed.map_or(Ok(()), |cause| Err(Stop::rejected(cause)))?;
+        if !deletion.removal.observed {
+            let renamed = self.records.lock().may_be_renamed(deletion.key, &id_of(deletion.key, known));
+            renamed.map_or(Ok(()), |cause| Err(Stop::retry(cause)))?;
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {

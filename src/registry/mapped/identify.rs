@@ -54,7 +54,12 @@ impl ListedIds {
         match self.doubles.place(&key, &id, item, known.as_ref(), self.keys.contains(&key)) {
             DoublePlace::Counts => self.keys.insert(key.clone()),
             DoublePlace::Aside => return Ok(None),
-            DoublePlace::Repeated => return Err(format!("the id {:?} is listed twice", shorten(&id, 100))),
+            DoublePlace::Repeated => {
+                let id = shorten(&id, 100);
+                return Err(format!(
+                    "the id {id:?} is listed twice; check `item.id`, and `next` for pages that overlap"
+                ));
+            }
         };
         Ok(Some((key, id)))
     }

@@ -150,6 +150,16 @@ impl TargetClient {
         DesiredRecord { key: record.key.clone(), state, parent }
     }
 
+    /// A pod has these records.
+    pub(super) fn expect(&self, records: &[RenderedRecord]) {
+        for record in records {
+            // Only a list shows records that no pod has.
+            if let Some(kind) = self.kinds.get(record.kind).filter(|kind| kind.kind.list().is_some()) {
+                kind.records.lock().expect(record);
+            }
+        }
+    }
+
     /// What the registry assigned to a record that it holds.
     pub fn assigned(&self, kind: usize, key: &Uid) -> Option<serde_json::Value> {
         self.kinds.get(kind)?.records.lock().assigned(key)

@@ -113,7 +113,7 @@ impl KindClient {
             let Some(item) = self.kind.read_to_compare(shown, answer, term) else { return Ok(()) };
             let Some((key, id)) = self.ours(&item, std::mem::take(&mut is_first), listed)? else { return Ok(()) };
             let mut records = self.records.lock();
-            let Some((key, id, item)) = renamed.take(&records.table, key, id, item) else { return Ok(()) };
+            let Some((key, id, item)) = renamed.take(&mut records, key, id, item) else { return Ok(()) };
             let held = records.listed(&key, &id, &item);
             let settled = records.differing.take_settled(&key);
             drop(records);
@@ -174,7 +174,7 @@ impl KindClient {
     /// The list showed all ids: adds the records whose ids look like those of others.
     fn end_renamed(&self, list: &mut ListInProgress, page: &mut ListedPage) -> Result<(), String> {
         let mut records = self.records.lock();
-        for (key, id, item) in std::mem::take(&mut list.renamed).end(&list.listed.keys)? {
+        for (key, id, item) in std::mem::take(&mut list.renamed).end(&records, &list.listed.keys)? {
             page.extend(records.listed(&key, &id, &item).map(|fingerprint| (key, fingerprint)));
         }
         Ok(())

@@ -13,7 +13,7 @@
 //! | What may a list of this term say of records that it does not show? | `shown` |
 //! | What has to exist before records can refer to it? | `prepare` |
 //! | Which record is which in a list? What if it has an id twice? | `identify`, `doubles` |
-//! | What if the registry returns ids in another form? | `renamed` |
+//! | What if the registry returns ids in another form? | `renamed`, `alike` |
 //! | What if the registry changes what is written? | `differing` |
 //! | What is done for each kind of records, and what for all together? | `kind`, `kinds` |
 //! | How are records read for people, without the ability to write? | `reader` |
@@ -32,6 +32,7 @@
 //! | What carries requests? | [`carrier`] |
 
 pub mod adoption;
+mod alike;
 mod attempt;
 mod auth;
 mod batch;
@@ -280,8 +281,14 @@ impl Registry for TargetClient {
             },
             records => Projection::Records(records.iter().map(|record| self.desired(record)).collect()),
         };
-        *term.last.lock() = Some(LastRender { content: content.digest, records: kinds::rendered(records) });
+        let records = kinds::rendered(records);
+        self.expect(&records);
+        *term.last.lock() = Some(LastRender { content: content.digest, records });
         projection
+    }
+
+    fn not_desired(&self, key: &Uid) {
+        self.kinds.iter().for_each(|kind| kind.records.lock().ids.not_desired(key));
     }
 
     fn take_moved(&self) -> Vec<Uid> {

@@ -8,6 +8,7 @@
 //! | `uncertain` | creates without a clear answer | the record is found, or a list begun later lacks it |
 //! | `shown` | what the lists of this term say of records that they do not show | the term ends |
 //! | `missing` | records that one list lacked, if lists lag | another list shows or lacks them |
+//! | `ids` | records of pods that nothing has shown, and listed ones that no pod has | a list shows them, or lacks them |
 //! | `differing` | records that the registry returns otherwise than they were sent | they are equal, or the term ends |
 //! | `ineffective` | acknowledged writes whose effect no list shows, a thousand at most | a list shows it, or the term ends |
 //! | `surplus` | records whose id another record of ours has | the last list |
@@ -32,6 +33,7 @@ use super::{
     ineffective::IneffectiveWrites,
     knowledge::Knowledge,
     memory::ChangeContent,
+    renamed::KnownIds,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
     unlisted::Unlisted,
@@ -61,6 +63,7 @@ pub(super) struct Records {
     /// Until when the create may arrive at the registry, or be missing in lists and lookups.
     uncertain: HashMap<Uid, Instant>,
     missing: HashMap<Uid, Instant>,
+    pub(super) ids: KnownIds,
     pub(super) differing: DifferingRecords,
     pub(super) ineffective: IneffectiveWrites,
     /// By the key of the record that counts: the `remote` of the other.
@@ -91,6 +94,7 @@ impl Records {
             fresh: FreshRecords::new(lag),
             uncertain: HashMap::new(),
             missing: HashMap::new(),
+            ids: KnownIds::default(),
             differing: DifferingRecords::default(),
             ineffective: IneffectiveWrites::default(),
             surplus: BTreeMap::new(),
@@ -209,6 +213,7 @@ impl Records {
             self.fresh.created(key);
         }
         self.unlisted.acknowledged(key, &record.id);
+        self.ids.acknowledged(key);
         self.ineffective.put(key);
         let is_saved = self.table.is_saved();
         self.change(key, |row| {
@@ -275,6 +280,7 @@ impl Records {
         self.differing.remove(key);
         self.ineffective.deleted(key);
         self.missing.remove(key);
+        self.ids.deleted(key);
         self.remember(key, None);
         self.shown.deleted(key);
     }
@@ -369,6 +375,7 @@ impl Records {
         let lag = self.lag;
         self.recent.retain(|_, recent| begun.duration_since(recent.at) <= lag);
         self.fresh.forget_shown(begun);
+        self.ids.begin_list();
         self.is_listing = true;
     }
 
@@ -380,6 +387,7 @@ impl Records {
     pub(super) fn listed(&mut self, key: &Uid, id: &str, item: &RegistryItem) -> Option<Fingerprint> {
         self.missing.remove(key);
         self.unlisted.shown(key);
+        self.note_listed_id(key, item);
         // The list may be older than this write, so that also the revision in it is out of date.
         if let Some(Recent { fingerprint, .. }) = self.recent.get(key).copied() {
             // Its name does not change. The answer to its create may not have told it.
@@ -389,6 +397,7 @@ impl Records {
             return fingerprint;
         }
         self.learn(key, id, item);
+        self.table.change(key, |row| row.set(Fact::Listed, true));
         if item.gone {
             return None;
         }
@@ -471,6 +480,7 @@ impl Records {
         // In the same order each time.
         further.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         uncertain.retain(|_, until| begun <= *until);
+        self.complete_ids(shown);
         further
     }
 }

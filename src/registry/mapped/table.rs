@@ -46,6 +46,8 @@ pub(super) enum Fact {
     SentInRound = 128,
     /// A list or a lookup showed the record equal to the acknowledged one: the registry stores it as it was sent.
     Kept = 256,
+    /// A list showed the record to this process under its id.
+    Listed = 512,
 }
 
 impl Row {

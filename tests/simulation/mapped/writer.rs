@@ -72,6 +72,10 @@ impl Registry for Writer {
         self.client.removed(key);
     }
 
+    fn not_desired(&self, key: &Uid) {
+        self.client.not_desired(key);
+    }
+
     fn may_be_removed(&self, key: &Uid) {
         self.client.may_be_removed(key);
     }

@@ -27,6 +27,10 @@ fn members_without_effect_are_explained() {
             "nothing stores the digest that `item.digest` reads; write `{{ digest }}`",
         ),
         (
+            WHOLE.replace("owner: \"{{ mark }}\"", "owner: me"),
+            "nothing stores the owner mark that `item.mark` reads; write `{{ mark }}` into a member of `body`",
+        ),
+        (
             WHOLE.replace("items: /r", "items: /r, next: {then: /cursor}"),
             "`next.then` reads a page that no request asks for; use `{{ page }}`",
         ),
@@ -38,12 +42,20 @@ fn members_without_effect_are_explained() {
             WHOLE.replace(name, r#"name: {$eech: "{{ placement.podIPs }}", $value: "{{ it }}"}"#),
             "there is no `$eech`; write `$each`",
         ),
+        (
+            WHOLE.replace("put: {", "put: {headers: {x: a, X: b}, "),
+            "the header `X` is set twice; remove one of the two",
+        ),
+        (WHOLE.replace("id: /id", "id: /i~2"), "`/i~2` is not a JSON Pointer: `~` is followed by neither 0 nor 1"),
+        (WHOLE.replace("path: \"x/", "path: \"x\\\\"), "the path holds `\\`; write `/`, or the character as `%5C`"),
         (WHOLE.replace(name, r#"name: {$key: "{{ it }}", $value: a}"#), "`$each` and `$value` belong together"),
     ] {
         let found = try_target(&text).unwrap_err();
         assert!(found.contains(error), "{error}: {found}");
     }
     for text in [
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me") + "    exclusive: true\n",
+        WHOLE.replace("owner: \"{{ mark }}\"", "owner: me").replace("put: {", "put: {query: {by: \"{{ mark }}\"}, "),
         WHOLE.replace(name, r##"$ref: "#/a", name: {$each: "{{ pod.labels }}", $value: "{{ it }}"}"##),
         batch("body").replace("{all: 1}", r#"{all: "{{ operations }}"}"#),
     ] {
