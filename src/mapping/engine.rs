@@ -124,10 +124,9 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub(super) fn is_too_long(expression: &str) -> bool {
     let tokens = tokenize(expression, true, SyntaxConfig::default()).map_while(Result::ok);
     // A long list of values is no chain.
-    let is_part = |token: &Token<'_>| {
-        use Token::{Comma, Float, Int, Int128, Str, String};
-        !matches!(token, Comma | Float(_) | Int(_) | Int128(_) | Str(_) | String(_))
-    };
+    let is_number = |token: &Token<'_>| matches!(token, Token::Float(_) | Token::Int(_) | Token::Int128(_));
+    let is_text = |token: &Token<'_>| matches!(token, Token::Str(_) | Token::String(_));
+    let is_part = |token: &Token<'_>| !matches!(token, Token::Comma) && !is_number(token) && !is_text(token);
     tokens.filter(|(token, _)| is_part(token)).nth(PARTS).is_some()
 }
 

@@ -33,7 +33,7 @@ impl Vars {
         errors: &mut Vec<place::Error>,
     ) -> Self {
         let mut vars = Self::default();
-        if let Some((excess, _)) = spec.iter().nth(VARIABLES) {
+        if let Some((excess, _)) = spec.get(VARIABLES) {
             let what = format!("there are more than {VARIABLES} variables");
             errors.push(excess.place.error(what, "write some of them where they are used"));
             spec.iter().for_each(|(key, _)| vars.add(key, Template::Constant(false.into())));
