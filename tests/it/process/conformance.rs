@@ -50,11 +50,14 @@ async fn reference_registry_passes_with_code_0() {
 #[tokio::test]
 async fn token_is_sent_and_its_rules_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokens, token) = (folder.path().join("tokens"), folder.path().join("token"));
+    let [tokens, token, other] = ["tokens", "token", "other"].map(|name| folder.path().join(name));
     fs::write(&tokens, "secret *\nother c\n").unwrap();
     fs::write(&token, "secret\n").unwrap();
+    fs::write(&other, "other\n").unwrap();
     let registry = RegistryProcess::start_with(folder.path(), &["--tokens-file", tokens.to_str().unwrap()]).await;
-    let (code, report, log) = conformance(&[&registry.url, "--token-file", token.to_str().unwrap(), "--verbose"]).await;
+    let files = ["--token-file", token.to_str().unwrap(), "--other-token-file", other.to_str().unwrap()];
+    let arguments = [&[registry.url.as_str()][..], &files, &["--verbose"]].concat();
+    let (code, report, log) = conformance(&arguments).await;
     assert!(code == 0 && report.contains("PASSED   token-first") && report.contains("Skipped: 0."), "{code} {report}");
     assert!(!report.contains("secret") && !log.contains("secret"), "{report}\n{log}");
     let (code, report, _) = conformance(&[&registry.url]).await;

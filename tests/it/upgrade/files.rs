@@ -144,7 +144,7 @@ async fn memory_of_a_later_version_is_refused() {
     let (kube, registry, replica) = remembered(MEMORIES[2], "PRAGMA user_version = 9;").await;
     let (memory, known) = (kube.folder.path().join("memory.db"), MEMORIES.len());
     let error = format!(
-        "the memory {} has version 9, and this release knows {known}; use the release that wrote it",
+        "the memory file {} has version 9, and this release knows {known}; use the release that wrote it",
         memory.display()
     );
     until("it is reported", || replica.logged(&error)).await;
