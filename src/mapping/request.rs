@@ -140,11 +140,6 @@ impl RequestTemplate {
             .overlaps(WordSet::of(&[Word::Id, Word::Remote]))
     }
 
-    /// Whether it changes a record with its body alone, and leaves the members that the body lacks.
-    pub(super) fn patches_with_record(&self) -> bool {
-        self.method == "PATCH" && matches!(self.body, RequestBody::Record)
-    }
-
     /// Whether success depends on the answer's body.
     pub fn has_check(&self) -> bool {
         self.rules.has_check()

@@ -253,15 +253,6 @@ impl Template {
         }
     }
 
-    /// The place of a member of a map that may be left out, if there is one. Elements of lists do not count.
-    pub(super) fn omitted_member(&self) -> Option<&Place> {
-        let Self::Map(map) = self else { return None };
-        map.members.iter().find_map(|(_, member)| match member {
-            Self::Leaf(leaf) => leaf.uses.words.has(Word::Omit).then_some(&leaf.place),
-            other => other.omitted_member(),
-        })
-    }
-
     /// Renders each part of the tree, and reports each error.
     pub(super) fn try_parts(&self, scope: &Scope, report: &mut dyn FnMut(RenderError)) {
         match self {

@@ -115,9 +115,6 @@ fn kind(
     if let Some(Some(delete)) = &delete {
         names_one_record(delete, compiler);
     }
-    if let (Some(body), Some(writes)) = (ours, &writes) {
-        clears_omitted_members(body, writes, compiler);
-    }
     let Family { name, index, parent, cascade, each, when } = family;
     let (id, body, writes, adopt, batches) = (id?, body?, writes?, adopt?, batches?);
     let stored = needed(id.iter(), body.as_deref(), &writes, &batches);
@@ -191,26 +188,6 @@ fn writes(spec: &RecordSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -
         }
         _ if spec.batch.iter().any(|batch| !batch.put.is_empty()) => Some(Writes::Batches),
         _ => Some(Writes::Nothing),
-    }
-}
-
-/// A PATCH changes the members that it names. One that was left out keeps its old value, and each resync would differ.
-fn clears_omitted_members(body: &Template, writes: &Writes, compiler: &mut Compiler<'_>) {
-    let (name, update) = match writes {
-        Writes::Put(put) => ("put", put),
-        Writes::CreateUpdate { update, .. } => ("update", update),
-        Writes::Batches | Writes::Nothing => return,
-    };
-    if !update.request.patches_with_record() {
-        return;
-    }
-    if let Some(place) = body.omitted_member() {
-        let what = format!("`{name}` is a PATCH, which does not clear a member that `omit` leaves out");
-        let fix = format!(
-            "write `default('')` here, or `method: PUT` in `{name}`; if your registry clears such members, write \
-             `body: \"{{{{ body }}}}\"` in `{name}`"
-        );
-        compiler.fail(place, what, fix);
     }
 }
 

@@ -156,30 +156,3 @@ fn kinds_that_share_records_are_refused() {
     let exclusive = one_list.replace("    kinds:", "    exclusive: true\n    kinds:").replace(", mark: /owner", "");
     assert!(!shared(&exclusive).is_empty());
 }
-
-#[test]
-fn patch_of_a_body_with_omit_is_refused() {
-    const UPDATE: &str = "create: {path: x}\nfind: {path: \"x/{{ id }}\", at: \"\"}\nitem: {id: /id}\n";
-    let refused = |members: &str| {
-        let text = small(members).replace("    put: {path: \"x/{{ id }}\"}\n", "");
-        try_target(&text).err().unwrap_or_default()
-    };
-    let with = |body: &str, update: &str| format!("body: {body}\n{UPDATE}update: {update}");
-    let (omits, patch) = (r#"{n: a, m: {o: "{{ placement.node | default(omit) }}"}}"#, r#"{path: "x/{{ id }}"}"#);
-    let error = refused(&with(omits, patch));
-    assert!(error.contains("`update` is a PATCH, which does not clear a member that `omit` leaves out"), "{error}");
-    assert!(error.contains("write `default('')` here, or `method: PUT` in `update`"), "{error}");
-    for (body, update) in [
-        (omits, r#"{method: PUT, path: "x/{{ id }}"}"#),
-        // It says so itself.
-        (omits, r#"{path: "x/{{ id }}", body: "{{ body }}"}"#),
-        (r#"{n: "{{ placement.node | default('') }}"}"#, patch),
-        // A list is replaced as a whole.
-        (r#"{n: {$each: "{{ placement.podIPs }}", $value: "{{ it if '.' in it else omit }}"}}"#, patch),
-    ] {
-        assert_eq!(refused(&with(body, update)), "", "{body} {update}");
-    }
-    let by_put = format!("body: {omits}\nput: {{method: PATCH, path: \"x/{{{{ id }}}}\"}}");
-    let error = try_target(&small(&by_put)).err().unwrap_or_default();
-    assert!(error.contains("`put` is a PATCH"), "{error}");
-}
