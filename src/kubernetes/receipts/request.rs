@@ -3,7 +3,7 @@
 //! | answer | what follows |
 //! | --- | --- |
 //! | success | the receipt is written |
-//! | 404, 409, or the namespace is being deleted | the pod is gone; another one may have its name |
+//! | 404, 409, 422 about the UID, or the namespace is being deleted | the pod is gone; another one may have its name |
 //! | 403 | no receipt of this kind is tried in the namespace for a minute, then for longer |
 //! | another 4xx, except 401 and 429 | the receipt is not tried again before the next pass |
 //! | none within 10 s, 401, 429, 5xx | two more attempts after a backoff, then all receipts pause |
@@ -151,6 +151,7 @@ impl ReceiptClient {
             // An earlier attempt has written it, or an earlier process.
             409 if is_event => return Ok(()),
             404 | 409 => Error::Gone,
+            422 if message.contains("metadata.uid") => Error::Gone,
             403 if message.contains("because it is being terminated") => Error::Gone,
             403 => {
                 let KindRight { group, resource, verbs } = KindRight::of(receipt.kind());
