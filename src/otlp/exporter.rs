@@ -2,11 +2,11 @@
 //!
 //! | limit | value |
 //! | --- | --- |
-//! | items that wait in the queue | [`QUEUE`]; more are dropped by those who make them |
-//! | items in a request | [`BATCH`] |
-//! | wait for more items before a request | [`GATHER`] |
+//! | items that wait in the queue | `QUEUE`; more are dropped by those who make them |
+//! | items in a request | `BATCH` |
+//! | wait for more items before a request | `GATHER` |
 //! | pause before a request is sent again | 1 s to 30 s, growing; or as the collector asks, at most 60 s |
-//! | time until a batch is dropped that the collector does not take | [`GIVE_UP_AFTER`] |
+//! | time until a batch is dropped that the collector does not take | `GIVE_UP_AFTER` |
 //!
 //! When the process stops, what waits is sent once more, without pauses.
 
