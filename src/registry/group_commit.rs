@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Savepoint, TransactionBehavior};
 use tokio::sync::mpsc;
 
 /// Jobs in the queue.
@@ -41,10 +41,10 @@ pub(super) trait GroupHooks: Send + 'static {
     /// Ends a transaction, before its commit.
     fn complete(&mut self, tx: &Connection) -> rusqlite::Result<Self::Learned>;
 
-    /// The transaction was committed, and its jobs are answered.
+    /// The transaction was committed. Its jobs are answered after this call.
     fn committed(&mut self, learned: Self::Learned);
 
-    /// A transaction failed. The replies of its jobs are dropped after this call.
+    /// A transaction failed. Its jobs and their replies are dropped after this call.
     fn failed(&mut self, error: &rusqlite::Error);
 }
 
@@ -102,13 +102,13 @@ fn work(mut conn: Connection, mut jobs: mpsc::Receiver<CommitJob>, mut hooks: im
         if !hooks.begin(&mut conn) {
             continue;
         }
-        let mut replies = Vec::new();
-        match group(&mut conn, first, &mut jobs, &mut replies, &mut hooks) {
+        // They outlive the call: a caller whose reply is dropped asks at once what failed.
+        let (mut next, mut replies) = (Some(first), Vec::new());
+        match group(&mut conn, &mut next, &mut jobs, &mut replies, &mut hooks) {
             Ok(learned) => {
-                replies.into_iter().for_each(|reply| reply());
                 hooks.committed(learned);
+                replies.into_iter().for_each(|reply| reply());
             }
-            // Before the replies are dropped.
             Err(error) => hooks.failed(&error),
         }
     }
@@ -122,31 +122,36 @@ fn work(mut conn: Connection, mut jobs: mpsc::Receiver<CommitJob>, mut hooks: im
 
 fn group<H: GroupHooks>(
     conn: &mut Connection,
-    first: CommitJob,
+    next: &mut Option<CommitJob>,
     jobs: &mut mpsc::Receiver<CommitJob>,
     replies: &mut Vec<CommitReply>,
     hooks: &mut H,
 ) -> rusqlite::Result<H::Learned> {
     let mut tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut next = Some(first);
-    while let Some(job) = next {
+    while next.is_some() {
         let savepoint = tx.savepoint()?;
-        replies.push(match job(&savepoint) {
-            Ok(reply) => {
-                savepoint.commit()?;
-                reply
-            }
-            Err(FailedJob { reply, cause }) => {
-                // On some errors, such as a full disk, SQLite has rolled back the whole transaction.
-                savepoint.finish().map_err(|error| cause.unwrap_or(error))?;
-                reply
-            }
-        });
-        next = if replies.len() < GROUP { jobs.try_recv().ok() } else { None };
+        if let Some(job) = next.take() {
+            run(savepoint, job, replies)?;
+        }
+        *next = if replies.len() < GROUP { jobs.try_recv().ok() } else { None };
     }
     let learned = hooks.complete(&tx)?;
     tx.commit()?;
     Ok(learned)
+}
+
+fn run(savepoint: Savepoint<'_>, job: CommitJob, replies: &mut Vec<CommitReply>) -> rusqlite::Result<()> {
+    match job(&savepoint) {
+        Ok(reply) => {
+            replies.push(reply);
+            savepoint.commit()
+        }
+        Err(FailedJob { reply, cause }) => {
+            replies.push(reply);
+            // On some errors, such as a full disk, SQLite has rolled back the whole transaction.
+            savepoint.finish().map_err(|error| cause.unwrap_or(error))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,30 +212,55 @@ mod tests {
         assert!(!queue.try_send(Box::new(|_| Ok(Box::new(|| ())))), "it is closed");
     }
 
+    #[derive(Clone, Default)]
+    struct Causes(Arc<Mutex<Vec<String>>>);
+
+    impl GroupHooks for Causes {
+        type Learned = ();
+
+        fn complete(&mut self, _: &Connection) -> rusqlite::Result<()> {
+            Ok(())
+        }
+
+        fn committed(&mut self, (): ()) {}
+
+        fn failed(&mut self, error: &rusqlite::Error) {
+            self.0.lock().push(error.to_string());
+        }
+    }
+
+    /// Sends the causes that are known when it is dropped.
+    struct SendsCauses(Causes, channel::Sender<Vec<String>>);
+
+    impl Drop for SendsCauses {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0.0.lock().clone());
+        }
+    }
+
+    #[test]
+    fn hooks_know_of_a_commit_before_callers() {
+        let (queue, counts) = queue();
+        let (answer, answers) = channel::channel();
+        assert!(queue.try_send(Box::new(move |_| Ok(Box::new(move || _ = answer.send(counts.0.lock().0))))));
+        queue.join();
+        assert_eq!(answers.recv(), Ok(1));
+    }
+
     #[test]
     fn full_database_is_named_as_the_cause() {
-        #[derive(Clone, Default)]
-        struct Causes(Arc<Mutex<Vec<String>>>);
-        impl GroupHooks for Causes {
-            type Learned = ();
-            fn complete(&mut self, _: &Connection) -> rusqlite::Result<()> {
-                Ok(())
-            }
-            fn committed(&mut self, (): ()) {}
-            fn failed(&mut self, error: &rusqlite::Error) {
-                self.0.lock().push(error.to_string());
-            }
-        }
         let (conn, causes) = (Connection::open_in_memory().unwrap(), Causes::default());
         // SQLite rolls back the whole transaction then, with all savepoints.
         conn.execute_batch("CREATE TABLE t (n); PRAGMA max_page_count = 2").unwrap();
         let queue = CommitQueue::start("test", conn, causes.clone()).unwrap();
-        assert!(queue.try_send(Box::new(|conn| {
+        let (note, noted) = channel::channel();
+        let dropped = SendsCauses(causes, note);
+        assert!(queue.try_send(Box::new(move |conn| {
             let cause = conn.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
-            Err(FailedJob { reply: Box::new(|| ()), cause: Some(cause) })
+            Err(FailedJob { reply: Box::new(move || drop(dropped)), cause: Some(cause) })
         })));
         queue.join();
-        assert_eq!(*causes.0.lock(), ["database or disk is full"]);
+        assert_eq!(noted.recv().unwrap(), ["database or disk is full"], "known before the reply is dropped");
     }
 
     #[test]
