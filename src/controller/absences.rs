@@ -4,59 +4,48 @@
 //!
 //! | stage | decided by | waits for |
 //! | --- | --- | --- |
-//! | `Action::AwaitList` | [`decide`] | a list begun after the pod was last seen ([`Lists`]) |
+//! | `Action::AwaitList` | [`decide`], asked by `comparison` | a list begun after the pod was last seen ([`Lists`]) |
 //! | `Action::AwaitConfirmation` | [`decide`] | the absence guard ([`AbsenceGuard`]): for few absences, a check that the cluster is the same; for many, a second list and a sample; for nearly all, an operator |
 //! | confirmed | [`Absences::release`] | its turn, at a limited rate and while writes can be sent; no other writer may be alive. Records of kinds that belong to others go first |
 //! | `Action::Delete` | [`decide`] | its turn in the queue, like an observed deletion |
 //!
 //! The table leaves out the conditions of every deletion, such as the inventory, the session and the limits of writes.
-//! The header of `event_loop::decisions` lists all of them.
+//! The header of `comparison::decisions` lists all of them.
 //!
 //! [`decide`]: crate::reconcile::decide::decide
 
 mod leaving;
-pub(super) mod survey;
-
-use std::{collections::HashSet, ops::Range};
 
 use super::{
+    comparison::full_reconcile::Survey,
     lists::Lists,
     records::ListedRecords,
     requests::{NamesPurpose, Request},
 };
 use crate::{
-    model::{moment::Moment, pod::PodRef, uid::Uid, uid_map::UidMap},
+    model::{moment::Moment, pod::PodRef, uid::Uid},
     reconcile::{
         absence::{
             AbsenceGuard, Evidence, ListOutcome, ReleasedDeletion, ScopeChangePolicy,
             check::{Check, Confirmation, GuardQuestion},
-            hold::{HoldId, HoldReason},
+            hold::{HoldId, HoldReason, HoldSummary, RecordHold},
             operator::is_nearly_all,
         },
-        decide::Action,
         ledger::{
             Ledger,
             entry::{Known, LedgerEntry},
         },
         outcome::Failure,
-        pod_event::WatchList,
-        progress::WorkProgress,
     },
+    registry::Kinship,
 };
 use leaving::LeavingRecords;
-use survey::{FullReconcile, Survey};
 
 /// Pods that are looked up one by one after a change of settings, at most. Others are held without that.
 const SORTED_AT_ONCE: usize = 2_000;
 
 pub(super) struct Absences {
-    pub(super) guard: AbsenceGuard,
-    pub(super) lists: Lists,
-    /// Pods that are not in the store, for which no list begun since they were last seen counts.
-    awaiting_list: UidMap<()>,
-    full_reconcile: FullReconcile,
-    /// Whether an absence waits for a newer list.
-    needs_list: bool,
+    guard: AbsenceGuard,
     /// The number of our records in the registry at the last resync.
     inherited: usize,
     /// Whether a request for the namespaces of records is in flight.
@@ -72,23 +61,20 @@ pub(super) enum AbsenceEffect {
     Send(Request),
     /// Ask the cluster.
     Ask(Check),
-    /// Ask every watch to list again.
-    Relist,
+    /// The registry has named the pods of these records.
+    Place(Vec<PodRef>),
+    /// A full reconcile is due at once.
+    Reconcile,
+    /// A full reconcile is due after the one that is under way.
+    ReconcileAgain,
+    /// An absence waits for a newer list.
+    NeedList,
 }
 
 impl Absences {
-    pub(super) fn new(
-        target: &'static str,
-        lists: Lists,
-        on_scope_change: ScopeChangePolicy,
-        rng: fastrand::Rng,
-    ) -> Self {
+    pub(super) fn new(target: &'static str, on_scope_change: ScopeChangePolicy, rng: fastrand::Rng) -> Self {
         Self {
             guard: AbsenceGuard::new(target),
-            lists,
-            awaiting_list: UidMap::default(),
-            full_reconcile: FullReconcile::default(),
-            needs_list: false,
             inherited: 0,
             is_placing: false,
             leaving: LeavingRecords::default(),
@@ -97,78 +83,33 @@ impl Absences {
         }
     }
 
-    pub(super) fn listed(&mut self, watch: usize, list: WatchList) {
-        self.lists.listed(watch, list);
-        self.request_reconcile();
-    }
-
-    pub(super) fn list_failed(&mut self, watch: usize) {
-        if self.lists.failed(watch) {
-            self.request_reconcile();
-        }
-    }
-
-    /// A watch showed this pod, so that it is not absent any more.
-    pub(super) fn pod_seen(&mut self, uid: &Uid) {
-        self.full_reconcile.leave_out(uid);
-        if self.guard.is_about(uid) {
-            self.full_reconcile.follow();
-        }
-    }
-
-    /// Notes whether this pod waits for a list.
-    pub(super) fn set_awaiting(&mut self, uid: &Uid, awaits_list: bool) {
-        if awaits_list {
-            self.awaiting_list.insert(uid, ());
-        } else {
-            self.awaiting_list.remove(uid);
-        }
-    }
-
-    pub(super) fn is_awaiting(&self, uid: &Uid) -> bool {
-        self.awaiting_list.contains(uid)
-    }
-
-    /// The pods that wait for a list and are not in the ledger.
-    pub(super) fn awaiting_outside(&self, ledger: &Ledger) -> Vec<Uid> {
-        let uids = self.awaiting_list.iter().map(|(uid, ())| uid);
-        uids.filter(|uid| ledger.entry(uid).is_none()).cloned().collect()
-    }
-
-    /// Requests a full reconcile. One that is under way begins again.
-    pub(super) fn request_reconcile(&mut self) {
-        self.full_reconcile.restart();
-    }
-
-    /// Requests a full reconcile after the one that is under way.
-    pub(super) fn request_another_reconcile(&mut self) {
-        self.full_reconcile.follow();
-    }
-
-    /// When the guard has a question or releases deletions, or a watch has to list again.
+    /// When the guard has a question or releases deletions.
     pub(super) fn due_at(&mut self, now: Moment) -> Option<Moment> {
-        let list_at = self.lists.due_at().filter(|_| self.needs_list);
-        self.guard.due_at(now).into_iter().chain(list_at).filter(|at| *at > now).min()
+        self.guard.due_at(now).filter(|at| *at > now)
     }
 
-    /// Whether a full reconcile is due. The next call returns false.
-    pub(super) fn take_reconcile(&mut self) -> bool {
-        self.full_reconcile.take_due()
+    /// Whether the pod of this record is absent, as far as the guard knows.
+    pub(super) fn are_about(&self, uid: &Uid) -> bool {
+        self.guard.is_about(uid)
     }
 
-    /// Whether a full reconcile is due or under way.
-    pub(super) fn is_reconciling(&self) -> bool {
-        !self.full_reconcile.is_done()
+    /// Whether there is nothing to confirm.
+    pub(super) fn are_idle(&self) -> bool {
+        self.guard.is_idle()
     }
 
-    /// How far the full reconcile under way is.
-    pub(super) fn reconcile_progress(&self) -> Option<WorkProgress> {
-        self.full_reconcile.progress()
+    /// The number of held deletions.
+    pub(super) fn held(&self) -> usize {
+        self.guard.held()
     }
 
-    /// Whether no absence waits for a list or a full reconcile.
-    pub(super) fn is_settled(&self) -> bool {
-        self.awaiting_list.is_empty() && self.full_reconcile.is_done()
+    pub(super) fn holds(&self) -> Vec<HoldSummary> {
+        self.guard.holds()
+    }
+
+    /// The hold that a record's deletion is part of.
+    pub(super) fn hold_of(&self, uid: &Uid) -> Option<RecordHold> {
+        self.guard.hold_of(uid)
     }
 
     /// A resync is complete: the registry holds this number of our records.
@@ -182,54 +123,25 @@ impl Absences {
         self.leaving = LeavingRecords::default();
         // The next leader may have other settings.
         self.guard.scope_declared();
-        self.awaiting_list.clear();
-        self.request_reconcile();
     }
 }
 
 /// From a full reconcile to deletions.
 impl Absences {
-    /// Begins a full reconcile, also if one is under way.
-    pub(super) fn begin_reconcile(&mut self, entries: usize, now: Moment) {
-        self.full_reconcile.begin(entries, now);
-    }
-
-    /// The positions of the ledger that are next, as far as `left` entries go.
-    pub(super) fn next_portion(&mut self, left: &mut usize) -> Option<Range<usize>> {
-        self.full_reconcile.pass()?.portion(left)
-    }
-
-    /// What a full reconcile found, once it is complete.
-    pub(super) fn take_survey(&mut self) -> Option<Survey> {
-        self.full_reconcile.take()
-    }
-
-    /// Notes what a full reconcile decided about a pod.
-    pub(super) fn note(&mut self, uid: Uid, action: Action, ledger: &Ledger) {
-        if let Some(survey) = self.full_reconcile.survey() {
-            survey.note(uid, action, &self.lists, ledger);
-        }
-    }
-
-    /// Notes which of the absent pods exist, and are not selected any more. `find` selects them.
-    pub(super) fn note_out_of_scope(survey: &mut Survey, find: impl FnOnce(&HashSet<Uid>) -> HashSet<Uid>) {
-        survey.out_of_scope = find(&survey.absent);
-    }
-
     /// A full reconcile is complete. `may_ask` says whether the registry may be asked for names.
     #[must_use]
     pub(super) fn derive(
         &mut self,
         survey: Survey,
         may_ask: bool,
+        lists: &Lists,
         ledger: &Ledger,
         now: Moment,
     ) -> Option<AbsenceEffect> {
-        let Survey { absent, out_of_scope, needs_list, unplaced } = survey;
-        self.needs_list = needs_list;
-        if let Some(list) = self.lists.over_some().filter(|_| ledger.is_seeded()) {
+        let Survey { absent, out_of_scope, unplaced, .. } = survey;
+        if let Some(list) = lists.over_some().filter(|_| ledger.is_seeded()) {
             let watch = |uid: &Uid| ledger.entry(uid).and_then(LedgerEntry::watch);
-            let empty = absent.iter().any(|uid| self.lists.is_empty(watch(uid)));
+            let empty = absent.iter().any(|uid| lists.is_empty(watch(uid)));
             let unseen = absent.iter().filter(|uid| watch(uid).is_none()).count();
             let owned = ledger.owned();
             // Also if nearly all records of the last resync belong to pods that were never seen.
@@ -250,30 +162,12 @@ impl Absences {
         Some(AbsenceEffect::Send(Request::Names { about: NamesPurpose::Places, uids }))
     }
 
-    fn placed(&mut self, named: &[PodRef], ledger: &mut Ledger) {
-        self.is_placing = false;
-        for PodRef { uid, namespace, .. } in named {
-            if let Some(watch) = self.lists.watch_of(namespace) {
-                ledger.set_watch(uid, watch);
-                self.request_reconcile();
-            }
-        }
-    }
-
-    /// Asks every watch to list again while an absence waits for a newer list.
-    #[must_use]
-    pub(super) fn want_list(&mut self, now: Moment) -> Option<AbsenceEffect> {
-        (self.needs_list && self.lists.ask_again(now)).then_some(AbsenceEffect::Relist)
-    }
-
     /// The next question of the guard.
     #[must_use]
-    pub(super) fn next_question(&mut self, ledger: &Ledger, now: Moment) -> Option<AbsenceEffect> {
+    pub(super) fn next_question(&mut self, lists: &Lists, ledger: &Ledger, now: Moment) -> Option<AbsenceEffect> {
         let random = self.rng.u64(..);
         Some(match self.guard.ask(now, random)? {
-            GuardQuestion::Whole { round } if self.lists.is_cluster_wide() => {
-                AbsenceEffect::Ask(Check::Whole { round })
-            }
+            GuardQuestion::Whole { round } if lists.is_cluster_wide() => AbsenceEffect::Ask(Check::Whole { round }),
             // This process may not list the whole cluster: each pod is looked up.
             GuardQuestion::Whole { round } => {
                 let mut uids = in_order(self.guard.sorting().cloned());
@@ -285,7 +179,7 @@ impl Absences {
                     held = self.guard.held(),
                     "many pods are absent; waiting for a second list before deleting"
                 );
-                AbsenceEffect::Ask(Check::List { round, except: self.lists.failing_namespaces() })
+                AbsenceEffect::Ask(Check::List { round, except: lists.failing_namespaces() })
             }
             GuardQuestion::Confirm { round, sample } if sample.is_empty() => {
                 AbsenceEffect::Ask(Check::LookUp { round, pods: Vec::new() })
@@ -306,37 +200,30 @@ impl Absences {
         &mut self,
         about: NamesPurpose,
         result: Result<Vec<PodRef>, Failure>,
-        ledger: &mut Ledger,
         now: Moment,
-    ) -> Option<AbsenceEffect> {
+    ) -> AbsenceEffect {
         match (about, result) {
             (NamesPurpose::Sample { round, is_uncertain: false }, Ok(pods)) if pods.is_empty() => {
                 let why = "the registry has no usable names of the pods in the sample".to_owned();
-                self.answered(round, Confirmation::Unanswered(why), now);
+                self.answered(round, Confirmation::Unanswered(why), now)
             }
-            (NamesPurpose::Sample { round, .. }, Ok(pods)) => {
-                return Some(AbsenceEffect::Ask(Check::LookUp { round, pods }));
-            }
+            (NamesPurpose::Sample { round, .. }, Ok(pods)) => AbsenceEffect::Ask(Check::LookUp { round, pods }),
             (NamesPurpose::Sorting { round, not_looked_up }, Ok(pods)) => {
-                return Some(AbsenceEffect::Ask(Check::Find { round, pods, not_looked_up }));
+                AbsenceEffect::Ask(Check::Find { round, pods, not_looked_up })
             }
             (NamesPurpose::Sample { round, .. } | NamesPurpose::Sorting { round, .. }, Err(failure)) => {
-                self.answered(round, Confirmation::Unanswered(failure.to_string()), now);
+                self.answered(round, Confirmation::Unanswered(failure.to_string()), now)
             }
-            (NamesPurpose::Places, result) => self.placed(&result.unwrap_or_default(), ledger),
+            (NamesPurpose::Places, result) => {
+                self.is_placing = false;
+                AbsenceEffect::Place(result.unwrap_or_default())
+            }
         }
-        None
     }
 
     /// The same for a registry that cannot name its records: no pod is looked up by name.
     #[must_use]
-    pub(super) fn unnamed(
-        &mut self,
-        about: NamesPurpose,
-        uids: Vec<Uid>,
-        ledger: &mut Ledger,
-        now: Moment,
-    ) -> Option<AbsenceEffect> {
+    pub(super) fn unnamed(&mut self, about: NamesPurpose, uids: Vec<Uid>, now: Moment) -> AbsenceEffect {
         let about = match about {
             NamesPurpose::Sample { round, .. } => NamesPurpose::Sample { round, is_uncertain: true },
             NamesPurpose::Sorting { round, mut not_looked_up } => {
@@ -345,12 +232,13 @@ impl Absences {
             }
             NamesPurpose::Places => about,
         };
-        self.named(about, Ok(Vec::new()), ledger, now)
+        self.named(about, Ok(Vec::new()), now)
     }
 
     /// The cluster could not be asked, as the last question is unanswered.
-    pub(super) fn not_asked(&mut self, round: u64, now: Moment) {
-        self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now);
+    #[must_use]
+    pub(super) fn not_asked(&mut self, round: u64, now: Moment) -> AbsenceEffect {
+        self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now)
     }
 
     /// The list that the guard asked for came.
@@ -364,39 +252,41 @@ impl Absences {
         }
         match self.guard.listed(round, &there, now, random) {
             ListOutcome::Ignored => {}
-            ListOutcome::Agreed => self.request_reconcile(),
+            ListOutcome::Agreed => return Some(AbsenceEffect::Reconcile),
             ListOutcome::Contradicted if !exceeds_store => {
                 tracing::warn!(
                     held = self.guard.held(),
                     "deletions held: their pods exist, and the settings do not select them; retrying"
                 );
-                self.request_another_reconcile();
+                return Some(AbsenceEffect::ReconcileAgain);
             }
             ListOutcome::Contradicted => {
                 tracing::warn!(
                     held = self.guard.held(),
                     "deletions held: a second list shows pods that the watch lacks; listing again"
                 );
-                self.needs_list = true;
-                return self.want_list(now);
+                return Some(AbsenceEffect::NeedList);
             }
             ListOutcome::Sorted { left, gone } => {
                 tracing::info!(left, gone, "absent pods sorted after a change of settings");
-                self.request_reconcile();
+                return Some(AbsenceEffect::Reconcile);
             }
         }
         None
     }
 
     /// The answer that the guard asked for came.
-    pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) {
+    #[must_use]
+    pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) -> AbsenceEffect {
         let random = self.rng.u64(..);
-        let is_current = self.guard.answered(round, answer, now, random);
-        // Other pods may have become absent since the question. They wait for those of this one, confirmed or held.
-        self.request_another_reconcile();
-        if !is_current {
-            return;
+        if self.guard.answered(round, answer, now, random) {
+            self.log_confirmation();
         }
+        // Other pods may have become absent since the question. They wait for those of this one, confirmed or held.
+        AbsenceEffect::ReconcileAgain
+    }
+
+    fn log_confirmation(&self) {
         let held = self.guard.held();
         match self.guard.hold_reason() {
             // The reporter logs each hold as an error, with the reason and the fix.
@@ -413,21 +303,19 @@ impl Absences {
     }
 
     /// Takes the deletions that may be sent now.
-    pub(super) fn release(&mut self, now: Moment) -> Vec<ReleasedDeletion> {
-        in_order(self.guard.release(now))
-    }
-
-    /// The same for records that belong to others: `depth` says how many records stand above one. A record waits for
-    /// those that stand deeper, because any of them may belong to it.
-    pub(super) fn release_deepest(
+    ///
+    /// With `kinship`, some records belong to others. A record then waits for those that stand deeper, because any of
+    /// them may belong to it. `is_leaving` says whether a released deletion is still to be sent.
+    pub(super) fn release(
         &mut self,
-        depth: &dyn Fn(&Uid) -> usize,
+        kinship: Option<&dyn Kinship>,
         is_leaving: &dyn Fn(&Uid) -> bool,
         now: Moment,
     ) -> Vec<ReleasedDeletion> {
+        let Some(kinship) = kinship else { return in_order(self.guard.release(now)) };
         let at_least = self.leaving.deepest(is_leaving).unwrap_or_default();
-        let released = in_order(self.guard.release_deepest(depth, at_least, now));
-        released.iter().for_each(|deletion| self.leaving.note(&deletion.uid, depth(&deletion.uid)));
+        let released = in_order(self.guard.release_deepest(&|uid| kinship.depth(uid), at_least, now));
+        released.iter().for_each(|deletion| self.leaving.note(&deletion.uid, kinship.depth(&deletion.uid)));
         released
     }
 }
@@ -460,9 +348,40 @@ impl Absences {
         self.guard.scope_changed(self.on_scope_change);
     }
 
-    /// Whether nothing is left of the settings before ours, and nothing needs an operator.
+    /// Whether other settings than ours selected the records.
+    pub(super) fn is_scope_changed(&self) -> bool {
+        self.guard.is_scope_changed()
+    }
+
+    /// Whether the guard has nothing left of the settings before ours, and needs no operator.
     pub(super) fn is_scope_resolved(&self) -> bool {
-        self.guard.is_scope_resolved() && self.is_settled()
+        self.guard.is_scope_resolved()
+    }
+
+    /// The session declares that nothing is left of the settings before ours.
+    pub(super) fn scope_declared(&mut self) {
+        self.guard.scope_declared();
+    }
+
+    pub(super) fn is_operator_needed(&self) -> bool {
+        self.guard.is_operator_needed()
+    }
+
+    /// Whether another writer may be alive.
+    pub(super) fn are_contested(&self) -> bool {
+        self.guard.is_contested()
+    }
+
+    pub(super) fn expect_other_writer(&mut self, now: Moment) {
+        self.guard.expect_other_writer(now);
+    }
+
+    pub(super) fn other_writer_seen(&mut self, now: Moment) {
+        self.guard.other_writer_seen(now);
+    }
+
+    pub(super) fn no_other_writer_reported(&mut self, now: Moment) {
+        self.guard.no_other_writer_reported(now);
     }
 }
 

@@ -45,6 +45,7 @@
 mod answers;
 
 use super::{
+    comparison::Outbox,
     queue::{Lane, OpenLanes, Queue, RetryTurn},
     report::Notice,
     requests::{Sent, WriteRequest},
@@ -77,8 +78,7 @@ const AROUND_BATCH_BYTES: usize = 64;
 const ASIDE_MAX: usize = 1_000;
 
 pub(super) struct Delivery {
-    pub(super) queue: Queue,
-    pub(super) traces: Traces,
+    traces: Traces,
     writes: RateLimit,
     rewrites: RateLimit,
     budget: RetryBudget,
@@ -163,7 +163,6 @@ impl Delivery {
         rng: fastrand::Rng,
     ) -> Self {
         Self {
-            queue: Queue::default(),
             traces,
             writes: RateLimit::new(options.max_writes_per_second),
             rewrites: RateLimit::new(REWRITES_PER_SECOND.min(options.max_writes_per_second)),
@@ -179,11 +178,11 @@ impl Delivery {
     }
 
     /// When a pod's backoff is over, or a limit lets a pod through that waits for it.
-    pub(super) fn due_at(&mut self, ledger: &Ledger, now: Moment) -> Option<Moment> {
-        let mut due = [self.queue.due_at(), None, None, None, None, None];
+    pub(super) fn due_at(&mut self, queue: &Queue, ledger: &Ledger, now: Moment) -> Option<Moment> {
+        let mut due = [queue.due_at(), None, None, None, None, None];
         let writes_at = self.writes.next_at(now, 1);
-        let waits = |kind: BacklogKind| self.queue.has_ready(&[Lane::of(kind)]) || ledger.backlog_of(kind) > 0;
-        if self.queue.has_ready(&[Lane::Delete, Lane::Live]) {
+        let waits = |kind: BacklogKind| queue.has_ready(&[Lane::of(kind)]) || ledger.backlog_of(kind) > 0;
+        if queue.has_ready(&[Lane::Delete, Lane::Live]) {
             due[1] = Some(writes_at);
         } else if waits(BacklogKind::Backfill) {
             due[1] = Some(self.writes.next_at(now, self.backfill_portion));
@@ -197,7 +196,7 @@ impl Delivery {
             &[Lane::Rejected],
         ];
         for (due, lanes) in due[3..].iter_mut().zip(retries) {
-            if self.queue.has_ready(lanes) {
+            if queue.has_ready(lanes) {
                 *due = Some(writes_at.max(self.budget.next_at(lanes[0].attempt(), now)));
             }
         }
@@ -210,13 +209,17 @@ impl Delivery {
         self.budget.allows(attempt, now)
     }
 
-    /// Whether a lane takes more of the backlog.
-    pub(super) fn has_room(&self, lane: Lane) -> bool {
-        self.queue.ready(lane) < self.backlog_window
+    /// Keys of each kind of backlog that are in the queue at once, at most.
+    pub(super) fn backlog_window(&self) -> usize {
+        self.backlog_window
+    }
+
+    /// Exports the trace of an acknowledged change.
+    pub(super) fn export(&self, trace: ChangeTrace) {
+        self.traces.export(trace);
     }
 
     pub(super) fn stand_by(&mut self) {
-        self.queue = Queue::default();
         self.traces.stand_by();
     }
 }
@@ -233,9 +236,10 @@ impl Delivery {
         &mut self,
         registry: &Capabilities,
         gathers: bool,
-        ledger: &Ledger,
+        outbox: Outbox<'_>,
         now: Moment,
     ) -> Batch<O> {
+        let Outbox { queue, ledger } = outbox;
         let Capabilities { features, .. } = *registry;
         let (batched, most) = (features.batches, registry.max_batch_items.max(1));
         if features.stated_limits {
@@ -244,7 +248,7 @@ impl Delivery {
         let items = if batched { most } else { 1 };
         let mut limit = self.pace.limit(BatchSize { items, bytes: registry.max_batch_bytes }, now);
         let available = self.writes.available(now);
-        let waiting = ledger.backlog_of(BacklogKind::Backfill) + self.queue.ready(Lane::Backfill);
+        let waiting = ledger.backlog_of(BacklogKind::Backfill) + queue.ready(Lane::Backfill);
         self.backfill_portion = waiting.min(limit.items).min(self.writes.most()).max(1);
         // In full batches: otherwise one would leave with each part of a full reconcile, or with each write that the
         // limit allows.
@@ -279,7 +283,7 @@ impl Delivery {
     }
 
     /// The most urgent pod that may go.
-    pub(super) fn next_key<O>(&mut self, batch: &mut Batch<O>, ledger: &Ledger, now: Moment) -> NextKey {
+    pub(super) fn next_key<O>(&mut self, batch: &mut Batch<O>, outbox: Outbox<'_>, now: Moment) -> NextKey {
         let open = OpenLanes {
             backfill: batch.backfill,
             rewrites: self.lets_rewrites_through(batch, now),
@@ -290,8 +294,8 @@ impl Delivery {
             // Of four retries one is a record's, so that deletions that always fail starve no record.
             records_first: self.turns.retries % 4 == 3,
         };
-        let Some((uid, lane)) = self.queue.pop(open) else { return NextKey::Nothing };
-        if !batch.operations.is_empty() && batch.divided != divided(&uid, ledger) {
+        let Some((uid, lane)) = outbox.queue.pop(open) else { return NextKey::Nothing };
+        if !batch.operations.is_empty() && batch.divided != divided(&uid, outbox.ledger) {
             batch.aside.push((uid, lane));
             return NextKey::Aside;
         }
@@ -304,13 +308,14 @@ impl Delivery {
         batch: &mut Batch<O>,
         operation: Encoded<O>,
         lane: Lane,
-        ledger: &mut Ledger,
+        outbox: Outbox<'_>,
         now: Moment,
     ) {
+        let Outbox { queue, ledger } = outbox;
         let bytes = batch.bytes + operation.size_at_most;
         if bytes > batch.limit.bytes {
             if !batch.operations.is_empty() {
-                self.queue.push_front(&operation.uid, lane);
+                queue.push_front(&operation.uid, lane);
                 batch.is_closed = true;
                 return;
             }
@@ -338,10 +343,16 @@ impl Delivery {
 
     /// The request that sends a batch. None if the batch is empty.
     #[must_use]
-    pub(super) fn finish<O>(&mut self, batch: Batch<O>, epoch: u64, now: Moment) -> Option<WriteRequest<O>> {
+    pub(super) fn finish<O>(
+        &mut self,
+        batch: Batch<O>,
+        epoch: u64,
+        outbox: Outbox<'_>,
+        now: Moment,
+    ) -> Option<WriteRequest<O>> {
         let Batch { operations, bytes, batched, divided, aside, .. } = batch;
         for (uid, lane) in aside.iter().rev() {
-            self.queue.push_front(uid, *lane);
+            outbox.queue.push_front(uid, *lane);
         }
         if operations.is_empty() {
             return None;
@@ -351,7 +362,8 @@ impl Delivery {
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
         let size = BatchSize { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
-        Some(WriteRequest { sent: Sent { epoch, uids, batched, batch, trace: None }, operations })
+        let trace = self.traces.of_request(&uids, outbox.ledger);
+        Some(WriteRequest { sent: Sent { epoch, uids, batched, batch, trace }, operations })
     }
 
     /// Rejects a record that is larger than the registry takes. Returns the operation otherwise.

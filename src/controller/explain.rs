@@ -11,7 +11,11 @@ use super::receipts::ReceiptQuestion;
 use crate::{
     model::{label::RecordLabel, moment::Moment, uid::Uid},
     reconcile::{
-        absence::hold::HoldSummary, decide::Action, ledger::entry::Known, session::Phase, status::SessionState,
+        absence::hold::{HoldSummary, RecordHold},
+        decide::Action,
+        ledger::entry::Known,
+        session::Phase,
+        status::SessionState,
     },
 };
 
@@ -88,35 +92,118 @@ pub struct NextStep {
     pub within: Option<Duration>,
 }
 
-/// What decides about the next step.
-pub(super) struct RecordFacts {
-    pub(super) stage: RecordStage,
-    /// None for a pod without a known record.
-    pub(super) action: Option<Action>,
+/// The record of a pod, as it is compared.
+pub(super) struct PodRecord {
+    /// None if the pod has no record that is known.
+    pub(super) key: Option<Uid>,
+    pub(super) label: Option<RecordLabel>,
+    /// What the registry is believed to hold, and what to do about it.
+    pub(super) decided: Option<(Known, Action)>,
+    pub(super) selection: Selection,
+    /// The pod that has the record, if it is another one.
+    pub(super) other_pod: Option<String>,
+    pub(super) pending_for: Option<Duration>,
+}
+
+/// Whether a record is made of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    Selected,
+    /// The target does not select the pod.
+    NotSelected,
+    /// The pod cannot be read.
+    Unreadable,
+    /// The record cannot be made, for this reason.
+    Failed(String),
+}
+
+/// What is the same for all records of a target.
+pub(super) struct Circumstances {
     pub(super) leads: bool,
     pub(super) phase: Phase,
     /// The end of a pause of all requests, during an outage.
     pub(super) paused_until: Option<Moment>,
     pub(super) resync_at: Moment,
-    pub(super) hold: Option<HeldUntil>,
+    /// Why requests to the registry fail at the moment.
+    pub(super) outage: Option<String>,
+}
+
+impl PodRecord {
+    fn stage(&self, held: bool) -> RecordStage {
+        match (&self.selection, self.decided) {
+            (Selection::Failed(_), _) => RecordStage::RenderFailed,
+            (selection, Some((known, action))) => stage(action, known, selection, held),
+            (Selection::NotSelected, None) => RecordStage::NotSelected,
+            (_, None) => RecordStage::Unknown,
+        }
+    }
+
+    /// Explains the record to people.
+    pub(super) fn explain(
+        self,
+        hold: Option<RecordHold>,
+        last_answer: Option<RecordAnswer>,
+        circumstances: Circumstances,
+        now: Moment,
+    ) -> PodExplanation {
+        let stage = self.stage(hold.is_some());
+        let Circumstances { leads, phase, paused_until, resync_at, outage } = circumstances;
+        let facts = RecordFacts {
+            stage,
+            action: self.decided.map(|(_, action)| action),
+            leads,
+            phase,
+            paused_until,
+            resync_at,
+            hold: hold.as_ref().map(|hold| match hold.retry_at {
+                _ if hold.summary.because.needs_operator() => HeldUntil::Approved(hold.summary.id.to_string()),
+                at => HeldUntil::Confirmed(at),
+            }),
+        };
+        PodExplanation {
+            stage,
+            other_pod: self.other_pod,
+            cause: if let Selection::Failed(cause) = self.selection { Some(cause) } else { None },
+            registry: word(self.decided.map_or(Known::Unknown, |(known, _)| known)),
+            pending_for: self.pending_for,
+            hold: hold.map(|hold| hold.summary),
+            last_answer,
+            session: phase.into(),
+            outage,
+            next: next(&facts, now),
+            record: self.label,
+        }
+    }
+}
+
+/// What decides about the next step.
+struct RecordFacts {
+    stage: RecordStage,
+    /// None for a pod without a known record.
+    action: Option<Action>,
+    leads: bool,
+    phase: Phase,
+    /// The end of a pause of all requests, during an outage.
+    paused_until: Option<Moment>,
+    resync_at: Moment,
+    hold: Option<HeldUntil>,
 }
 
 /// What ends a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HeldUntil {
+enum HeldUntil {
     /// An operator approves the hold of this name.
     Approved(String),
     /// The next attempt to confirm it. None while that is under way.
     Confirmed(Option<Moment>),
 }
 
-/// Where a record stands, from the decision about it. `selected` says whether the target selects the pod, `readable`
-/// whether the pod can be read.
-pub(super) fn stage(action: Action, known: Known, selected: bool, readable: bool, held: bool) -> RecordStage {
+/// Where a record stands, from the decision about it.
+fn stage(action: Action, known: Known, selection: &Selection, held: bool) -> RecordStage {
     match action {
-        Action::UpToDate if !readable => RecordStage::Unreadable,
+        Action::UpToDate if *selection == Selection::Unreadable => RecordStage::Unreadable,
         Action::UpToDate => RecordStage::Registered,
-        Action::Forget if !selected => RecordStage::NotSelected,
+        Action::Forget if *selection == Selection::NotSelected => RecordStage::NotSelected,
         Action::Forget => RecordStage::Absent,
         Action::InFlight => RecordStage::InFlight,
         Action::Parked => RecordStage::Parked,
@@ -128,7 +215,7 @@ pub(super) fn stage(action: Action, known: Known, selected: bool, readable: bool
 }
 
 /// The next step, from what decides about it.
-pub(super) fn next(facts: &RecordFacts, now: Moment) -> NextStep {
+fn next(facts: &RecordFacts, now: Moment) -> NextStep {
     let step = |what: &str, at: Option<Moment>| NextStep { what: what.to_owned(), within: at.map(|at| at.since(now)) };
     match facts.stage {
         RecordStage::RenderFailed => return step("nothing, until the pod or the settings change", None),
@@ -168,7 +255,7 @@ pub(super) fn next(facts: &RecordFacts, now: Moment) -> NextStep {
 }
 
 /// The word for what the registry is believed to hold.
-pub(super) fn word(known: Known) -> &'static str {
+fn word(known: Known) -> &'static str {
     match known {
         Known::Unknown => "unknown",
         Known::Assumed(_) => "assumed",
@@ -190,7 +277,7 @@ mod tests {
 
     fn facts(action: Action) -> RecordFacts {
         RecordFacts {
-            stage: stage(action, Known::Absent, true, true, false),
+            stage: stage(action, Known::Absent, &Selection::Selected, false),
             action: Some(action),
             leads: true,
             phase: Phase::Open { epoch: 1, heartbeat_at: None },
@@ -247,8 +334,8 @@ mod tests {
         assert!(next(&approved, NOW).what.ends_with("pod-registrar approve 0123456789ab"));
         let retried = facts(Some(HeldUntil::Confirmed(Some(Moment::from_secs(130)))));
         assert_eq!(next(&retried, NOW).within, Some(Duration::from_secs(30)));
-        let stages = [true, false].map(|held| stage(Action::AwaitConfirmation, Known::Uncertain, true, true, held));
-        assert_eq!(stages, [RecordStage::Held, RecordStage::Confirming]);
-        assert_eq!(stage(Action::Forget, Known::Absent, false, true, false), RecordStage::NotSelected);
+        let confirming = |held| stage(Action::AwaitConfirmation, Known::Uncertain, &Selection::Selected, held);
+        assert_eq!([true, false].map(confirming), [RecordStage::Held, RecordStage::Confirming]);
+        assert_eq!(stage(Action::Forget, Known::Absent, &Selection::NotSelected, false), RecordStage::NotSelected);
     }
 }

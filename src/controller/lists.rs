@@ -17,6 +17,8 @@ pub(super) struct Lists {
     /// The namespace of each watch. Empty if one watch shows all namespaces.
     namespaces: Vec<String>,
     has_page: bool,
+    /// Whether an absence waits for newer lists.
+    is_needed: bool,
     asked: Option<Asked>,
 }
 
@@ -44,7 +46,7 @@ impl Watch {
 
 impl Lists {
     pub(super) fn new(watches: usize, namespaces: Vec<String>) -> Self {
-        Self { watches: vec![Watch::default(); watches], namespaces, has_page: false, asked: None }
+        Self { watches: vec![Watch::default(); watches], namespaces, has_page: false, is_needed: false, asked: None }
     }
 
     pub(super) fn page_arrived(&mut self) {
@@ -126,12 +128,18 @@ impl Lists {
         }
     }
 
-    /// When to ask the watches for new lists, if an absence waits for one. None until every watch has listed or failed.
+    /// Notes whether an absence waits for newer lists.
+    pub(super) fn set_needed(&mut self, is_needed: bool) {
+        self.is_needed = is_needed;
+    }
+
+    /// When to ask the watches for new lists. None if no absence waits for one, and until every watch has listed or
+    /// failed.
     pub(super) fn due_at(&self) -> Option<Moment> {
         let after = |Asked { at, repeats }: Asked| {
             at + (RELIST_BACKOFF.0 * 2_u32.saturating_pow(repeats.min(10))).min(RELIST_BACKOFF.1)
         };
-        self.are_settled().then(|| self.awaited().map_or(Moment::START, after))
+        (self.is_needed && self.are_settled()).then(|| self.awaited().map_or(Moment::START, after))
     }
 
     /// The last request for lists, if one of them is still to come.

@@ -35,9 +35,11 @@
 //! | What does an outcome change? | `delivery::answers` for writes, `event_loop::replies` for the others |
 
 mod absences;
-mod activity;
 mod availability;
+mod cluster;
+mod comparison;
 mod delivery;
+mod display;
 pub mod error;
 pub mod event_loop;
 pub mod explain;

@@ -19,6 +19,7 @@ mod by_pod;
 mod excluded;
 pub(super) mod families;
 pub(super) mod keys;
+mod names;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -28,6 +29,7 @@ use std::{
 use crate::{
     model::{
         pod::{Pod, StoredPod},
+        recent::Recent,
         uid::Uid,
         uid_map::UidMap,
     },
@@ -66,6 +68,8 @@ pub(super) struct DesiredRecords {
     pub(super) families: Families,
     /// Pods with a record that waits for another one.
     waiting: UidMap<()>,
+    /// The names in registered records of absent pods, by key.
+    registered_names: Recent<Box<str>>,
     /// Pods that were projected in this turn.
     projected: usize,
     had_unknown_keys: bool,
@@ -142,6 +146,7 @@ impl DesiredRecords {
             excluded: ExcludedPods::default(),
             families: Families::default(),
             waiting: UidMap::default(),
+            registered_names: Recent::default(),
             projected: 0,
             had_unknown_keys: false,
         }

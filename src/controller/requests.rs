@@ -189,8 +189,8 @@ pub(super) struct Requests<R> {
 }
 
 impl<R: Registry> Requests<R> {
-    pub(super) fn new(registry: R) -> Self {
-        Self { registry: Arc::new(registry), others: JoinSet::new(), writes: JoinSet::new() }
+    pub(super) fn new(registry: Arc<R>) -> Self {
+        Self { registry, others: JoinSet::new(), writes: JoinSet::new() }
     }
 
     pub(super) fn registry(&self) -> &R {

@@ -20,9 +20,6 @@ use crate::{
     telemetry::metrics::labels::RequestKind as Kind,
 };
 
-/// The least number of observed deletions to remember while nothing is sent to the registry.
-const DELETIONS_AT_LEAST: usize = 10_000;
-
 impl<R: Registry> EventLoop<R> {
     pub(super) fn follow(&mut self, leadership: Leadership, now: Moment) {
         for change in self.term.follow(leadership, now) {
@@ -41,31 +38,24 @@ impl<R: Registry> EventLoop<R> {
         if let LeaderTerm::Elected(term) = term {
             tracing::info!(
                 term,
-                deletion_events = self.ledger.remembered_deletions(),
+                deletion_events = self.comparison.ledger().remembered_deletions(),
                 "leadership gained; taking over"
             );
         }
     }
 
     fn stand_by(&mut self, term: LeaderTerm) {
-        let pending = self.ledger.pending_count();
+        let pending = self.comparison.ledger().pending_count();
         tracing::warn!(?term, pending, "leadership lost; standing by while the next leader sends what is pending");
         // No write may arrive after another process can lead.
         self.requests.abandon_writes();
         self.requests.registry().end_term();
         self.session.stand_by();
-        self.ledger.step_down(self.deletions_kept());
-        self.ledger.abandon_reading();
+        self.comparison.stand_by();
         self.delivery.stand_by();
         self.absences.stand_by();
         self.resync.stand_by();
         self.reporter.set_leader(false);
-    }
-
-    /// The least number of observed deletions to remember while nothing is sent to the registry: more than there are
-    /// during a takeover, and few enough that a standby needs no more memory than a leader.
-    pub(super) fn deletions_kept(&self) -> usize {
-        (self.records.len() / 4).max(DELETIONS_AT_LEAST)
     }
 
     pub(super) fn apply_session(&mut self, effect: session::SessionEffect, now: Moment) {
@@ -73,20 +63,20 @@ impl<R: Registry> EventLoop<R> {
             session::SessionEffect::Expect(records) => self.resync.expect(records),
             session::SessionEffect::Resync => self.resync.begin_session(now),
             session::SessionEffect::ExpectOtherWriter => {
-                self.absences.guard.expect_other_writer(now);
+                self.absences.expect_other_writer(now);
                 self.withdraw_unapproved();
             }
             session::SessionEffect::OtherWriterSeen => {
-                self.absences.guard.other_writer_seen(now);
+                self.absences.other_writer_seen(now);
                 self.withdraw_unapproved();
             }
-            session::SessionEffect::NoOtherWriterReported => self.absences.guard.no_other_writer_reported(now),
+            session::SessionEffect::NoOtherWriterReported => self.absences.no_other_writer_reported(now),
             session::SessionEffect::ScopeChanged => self.absences.scope_changed(),
             session::SessionEffect::NeedOperator => self.absences.need_operator(),
             session::SessionEffect::Fenced => {
                 // Deletions that were inferred before the other writer came are void.
-                self.ledger.withdraw_confirmations();
-                self.absences.request_reconcile();
+                self.comparison.ledger_mut().withdraw_confirmations();
+                self.comparison.request_reconcile();
             }
             session::SessionEffect::End(error) => self.end = Some(error),
         }
@@ -94,21 +84,21 @@ impl<R: Registry> EventLoop<R> {
 
     /// Another writer may be alive: deletions that were released and not sent yet are held, except approved ones.
     fn withdraw_unapproved(&mut self) {
-        if self.ledger.withdraw_unapproved() {
-            self.absences.request_reconcile();
+        if self.comparison.ledger_mut().withdraw_unapproved() {
+            self.comparison.request_reconcile();
         }
     }
 
     pub(super) fn apply_resync(&mut self, effects: Vec<resync::ResyncEffect>, now: Moment) {
         for effect in effects {
             match effect {
-                resync::ResyncEffect::ReconcileAll => self.absences.request_reconcile(),
+                resync::ResyncEffect::ReconcileAll => self.comparison.request_reconcile(),
                 resync::ResyncEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Inventory, &Err(failure), now)
                 }
-                resync::ResyncEffect::Abandon => self.ledger.abandon_reading(),
+                resync::ResyncEffect::Abandon => self.comparison.ledger_mut().abandon_reading(),
                 resync::ResyncEffect::Done(kind) => {
-                    self.absences.resynced(self.ledger.owned());
+                    self.absences.resynced(self.comparison.ledger().owned());
                     self.found_records(now);
                     self.resynced(kind, now);
                 }
@@ -123,18 +113,18 @@ impl<R: Registry> EventLoop<R> {
             self.availability.ask_again();
         }
         if kind != ResyncKind::Early {
-            self.ledger.unpark();
+            self.comparison.ledger_mut().unpark();
         }
         if let Some(after) = self.requests.registry().inventory_again_after() {
             self.resync.repeat_after(after, now);
         }
         self.session.resynced();
-        self.absences.request_reconcile();
+        self.comparison.request_reconcile();
     }
 
     /// The number of our records in the registry is known.
     pub(super) fn found_records(&mut self, now: Moment) {
-        if let Some(effect) = self.session.found_records(self.ledger.owned()) {
+        if let Some(effect) = self.session.found_records(self.comparison.ledger().owned()) {
             self.apply_session(effect, now);
         }
     }
@@ -145,18 +135,27 @@ impl<R: Registry> EventLoop<R> {
             Some(absences::AbsenceEffect::Send(Request::Names { about, uids }))
                 if !self.availability.features().names =>
             {
-                let effect = self.absences.unnamed(about, uids, &mut self.ledger, now);
-                self.apply_absences(effect, now);
+                let effect = self.absences.unnamed(about, uids, now);
+                self.apply_absences(Some(effect), now);
             }
             Some(absences::AbsenceEffect::Send(request)) => self.requests.send(request),
             Some(absences::AbsenceEffect::Ask(check)) => {
                 let round = check.round();
-                self.unknown_pods.asked(self.records.keys_are_uids(), &check);
-                if self.checks.try_send(check).is_err() {
-                    self.absences.not_asked(round, now);
+                self.comparison.asked(&check);
+                if !self.cluster.ask(check) {
+                    let effect = self.absences.not_asked(round, now);
+                    self.apply_absences(Some(effect), now);
                 }
             }
-            Some(absences::AbsenceEffect::Relist) => self.relist.send_modify(|asked| *asked += 1),
+            Some(absences::AbsenceEffect::Place(named)) => self.comparison.place(&named),
+            Some(absences::AbsenceEffect::Reconcile) => self.comparison.request_reconcile(),
+            Some(absences::AbsenceEffect::ReconcileAgain) => self.comparison.request_another_reconcile(),
+            Some(absences::AbsenceEffect::NeedList) => {
+                self.comparison.need_list();
+                if self.comparison.ask_for_list(now) {
+                    self.cluster.relist();
+                }
+            }
         }
     }
 
@@ -165,17 +164,17 @@ impl<R: Registry> EventLoop<R> {
             match effect {
                 delivery::DeliveryEffect::Acknowledged(uid, kind, trace) => {
                     if let Some(trace) = trace {
-                        self.delivery.traces.export(ChangeTrace { record: self.label(uid.clone()), ..*trace });
+                        self.delivery.export(ChangeTrace { record: self.comparison.label(uid.clone()), ..*trace });
                     }
                     self.acknowledged(uid, kind, now);
                 }
                 delivery::DeliveryEffect::Settled(uid) => {
-                    self.forget_last_answer(&uid);
-                    // Before its links are forgotten.
-                    self.wake_relatives(&uid, now);
-                    self.reconcile_settled(&uid, now);
+                    self.display.settled(&uid, self.comparison.ledger());
+                    self.comparison.settled(&uid, self.when(now));
                 }
-                delivery::DeliveryEffect::Hastened(uid) => _ = self.reconcile(&uid, Lane::Live, now),
+                delivery::DeliveryEffect::Hastened(uid) => {
+                    _ = self.comparison.reconcile(&uid, Lane::Live, self.when(now));
+                }
                 delivery::DeliveryEffect::Superseded(version) => self.session.superseded(version, now),
                 delivery::DeliveryEffect::Uncertain(share) => self.resync.note_uncertain(share),
                 delivery::DeliveryEffect::Dividing { refused } => self.availability.dividing(refused, now),

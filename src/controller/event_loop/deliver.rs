@@ -15,11 +15,7 @@ use crate::{
     reconcile::{
         decide::Action,
         deletion::Removal,
-        ledger::{
-            backlog::BacklogKind,
-            entry::Known,
-            pending::{AttemptKind, InFlight},
-        },
+        ledger::{backlog::BacklogKind, entry::Known, pending::InFlight},
         outcome::OperationKind,
     },
     registry::{Capabilities, Encoded, RecordChange, Registry, RenderFailure},
@@ -40,13 +36,13 @@ impl<R: Registry> EventLoop<R> {
                 return;
             }
             // Rendering many records takes long. The next turn continues.
-            if self.records.is_turn_over() && self.requests.writes_in_flight() > 0 {
+            if self.comparison.is_turn_over() && self.requests.writes_in_flight() > 0 {
                 return;
             }
-            let mut batch = self.delivery.begin_batch(&registry, gathers, &self.ledger, now);
+            let mut batch = self.delivery.begin_batch(&registry, gathers, self.comparison.outbox(), now);
             self.fill(&mut batch, &registry, now);
-            let Some(mut request) = self.delivery.finish(batch, epoch, now) else { return };
-            request.sent.trace = self.delivery.traces.of_request(&request.sent.uids, &self.ledger);
+            self.note_not_made(now);
+            let Some(request) = self.delivery.finish(batch, epoch, self.comparison.outbox(), now) else { return };
             self.requests.write(request);
         }
     }
@@ -54,23 +50,20 @@ impl<R: Registry> EventLoop<R> {
     fn fill(&mut self, batch: &mut Batch<R::Operation>, registry: &Capabilities, now: Moment) {
         let mut waiting = 0;
         while !batch.is_full() && waiting < WAITING_PER_BATCH {
+            let (when, window) = (self.when(now), self.delivery.backlog_window());
             if self.delivery.lets_backfill_through(batch) {
-                self.reconcile_backlog(BacklogKind::Backfill, now);
+                self.comparison.reconcile_backlog(BacklogKind::Backfill, window, when);
             }
             if self.delivery.lets_rewrites_through(batch, now) {
-                self.reconcile_backlog(BacklogKind::Rewrite, now);
+                self.comparison.reconcile_backlog(BacklogKind::Rewrite, window, when);
             }
-            match self.delivery.next_key(batch, &self.ledger, now) {
+            match self.delivery.next_key(batch, self.comparison.outbox(), now) {
                 NextKey::Nothing => return,
                 NextKey::Aside => {}
-                NextKey::Take(uid, _) if self.waits_for_relative(&uid, now) => {
-                    waiting += 1;
-                    // The next turn continues.
-                    self.records.note_work();
-                }
+                NextKey::Take(uid, _) if self.comparison.waits_for_relative(&uid, when) => waiting += 1,
                 NextKey::Take(uid, lane) => {
                     if let Some(operation) = self.operation(&uid, lane, registry, now) {
-                        self.delivery.add(batch, operation, lane, &mut self.ledger, now);
+                        self.delivery.add(batch, operation, lane, self.comparison.outbox(), now);
                     }
                 }
             }
@@ -93,20 +86,14 @@ impl<R: Registry> EventLoop<R> {
         registry: &Capabilities,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
-        let projected = self.project_again(uid, now);
-        let action = self.decision(uid, now);
-        // It may have become a retry while it was queued as a first attempt.
-        let attempt = match action {
-            Action::Put(desired) => self.ledger.attempt(uid, Known::Registered(desired)),
-            Action::Delete(_) => self.ledger.attempt(uid, Known::Absent),
-            _ => AttemptKind::First,
-        };
+        let when = self.when(now);
+        let projected = self.comparison.project_again(uid, when);
+        let action = self.comparison.decision(uid, now);
+        let attempt = self.comparison.attempt(uid, action);
         match action {
             Action::Put(desired) if self.delivery.allows(attempt, now) => {
-                let pod = projected.or_else(|| self.records.pod_of(uid))?;
-                // A record below another one is live once that one is registered, also in a first sync.
-                let is_first = lane == Lane::Live && self.records.families.parents_of(uid).next().is_none();
-                if is_first && self.receipts.wants_new() && self.ledger.known(uid) == Known::Absent {
+                let pod = projected.or_else(|| self.comparison.pod_of(uid))?;
+                if lane == Lane::Live && self.receipts.wants_new() && self.comparison.is_new(uid) {
                     self.receipts.sent_new(uid);
                 }
                 let content = pod.content.as_ref()?;
@@ -115,13 +102,13 @@ impl<R: Registry> EventLoop<R> {
                 let in_flight = InFlight { kind: OperationKind::Put, result: Known::Registered(desired), version };
                 let operation = self.made(uid, encoded, in_flight, now)?;
                 self.delivery
-                    .check_size(operation, registry, &mut self.ledger, now)
+                    .check_size(operation, registry, self.comparison.ledger_mut(), now)
                     .map_err(|effects| self.apply_delivery(effects, now))
                     .ok()
             }
             Action::Delete(removal) if self.delivery.allows(attempt, now) => {
                 if removal == Removal::Inferred {
-                    let RecordLabel { key: _, kind, id, uid, pod } = self.label(uid.clone());
+                    let RecordLabel { key: _, kind, id, uid, pod } = self.comparison.label(uid.clone());
                     let uid = uid.map(|uid| uid.to_string());
                     tracing::debug!(uid, kind, id, pod, "deleting the record of an absent pod");
                 }
@@ -131,7 +118,7 @@ impl<R: Registry> EventLoop<R> {
                 self.made(uid, encoded, in_flight, now)
             }
             _ => {
-                self.reconcile(uid, lane, now);
+                self.comparison.reconcile(uid, lane, when);
                 None
             }
         }
@@ -145,7 +132,7 @@ impl<R: Registry> EventLoop<R> {
         in_flight: InFlight,
         now: Moment,
     ) -> Option<Encoded<R::Operation>> {
-        let parked = |failure| self.delivery.not_made(uid, in_flight, failure, &mut self.ledger, now);
+        let parked = |failure| self.delivery.not_made(uid, in_flight, failure, self.comparison.ledger_mut(), now);
         encoded.map_err(parked).map_err(|effects| self.apply_delivery(effects, now)).ok()
     }
 }

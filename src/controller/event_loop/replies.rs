@@ -17,8 +17,7 @@ use crate::{
 
 impl<R: Registry> EventLoop<R> {
     pub(super) fn replied(&mut self, reply: Reply, leadership: Leadership) {
-        let now = self.clock.now();
-        self.received_at = Some(now);
+        let now = self.turns.received();
         let has_answered = self.availability.has_answered(self.requests.registry().answers());
         // The term may have ended since the request.
         self.follow(leadership, now);
@@ -49,28 +48,28 @@ impl<R: Registry> EventLoop<R> {
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));
             }
             Reply::Inventory { epoch, step } => {
-                let effects = self.resync.read(epoch, self.session.epoch(), step, &mut self.ledger);
+                let effects = self.resync.read(epoch, self.session.epoch(), step, self.comparison.ledger_mut());
                 self.apply_resync(effects, now);
             }
             Reply::Names { about, result } => {
                 self.judge(Kind::Record, &result, now);
-                self.note_names(result.as_deref().unwrap_or_default());
-                let effect = self.absences.named(about, result, &mut self.ledger, now);
-                self.apply_absences(effect, now);
+                self.comparison.note_names(result.as_deref().unwrap_or_default());
+                let effect = self.absences.named(about, result, now);
+                self.apply_absences(Some(effect), now);
             }
             Reply::Written { sent, result } => self.written(&sent, result, has_answered, now),
         }
-        self.project_moved();
+        self.comparison.project_moved();
     }
 
     /// What the session reports of the other parts. None if this process does not lead.
     pub(super) fn facts(&self) -> Option<SessionFacts> {
         Some(SessionFacts {
             term: self.term.current()?,
-            has_page: self.absences.lists.has_page(),
-            contested: self.absences.guard.is_contested(),
-            pods: self.records.len(),
-            pending: self.ledger.pending_count(),
+            has_page: self.comparison.lists().has_page(),
+            contested: self.absences.are_contested(),
+            pods: self.comparison.desired(),
+            pending: self.comparison.ledger().pending_count(),
         })
     }
 
@@ -104,7 +103,7 @@ impl<R: Registry> EventLoop<R> {
     /// The registry answered a request in full.
     fn registry_answered(&mut self, now: Moment) {
         if self.availability.answered(now) {
-            self.reporter.registry_answered(self.ledger.pending_count(), now);
+            self.reporter.registry_answered(self.comparison.ledger().pending_count(), now);
         }
     }
 
@@ -113,7 +112,7 @@ impl<R: Registry> EventLoop<R> {
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
         self.availability.learn(capabilities);
-        if self.availability.is_failing() && self.ledger.pending_count() == 0 {
+        if self.availability.is_failing() && self.comparison.ledger().pending_count() == 0 {
             // If records are pending, a write ends the outage: other requests say nothing about writes.
             if capabilities.features.sessions {
                 self.session.beat_soon(now);
@@ -147,7 +146,7 @@ impl<R: Registry> EventLoop<R> {
             Ok(is_news) => {
                 self.registry_answered(now);
                 if *is_news {
-                    self.records.project_all();
+                    self.comparison.project_all();
                 }
             }
             Err(error) if !self.availability.is_failing() => {
@@ -185,17 +184,18 @@ impl<R: Registry> EventLoop<R> {
                     self.registry_answered(now);
                 }
                 self.session.acknowledged();
-                let effects = self.delivery.answered(sent, verdicts, &mut self.ledger, now);
+                let effects = self.delivery.answered(sent, verdicts, self.comparison.ledger_mut(), now);
                 self.apply_delivery(effects, now);
                 // Without another write, nothing would end the outage.
-                if !has_answered && self.ledger.pending_count() == 0 {
+                if !has_answered && self.comparison.ledger().pending_count() == 0 {
                     self.registry_answered(now);
                 }
             }
             Err(failure) => {
                 let in_flight = self.requests.writes_in_flight();
                 let blamed = self.availability.blames_writes();
-                let effects = self.delivery.failed(sent, &failure, blamed, in_flight, &mut self.ledger, now);
+                let ledger = self.comparison.ledger_mut();
+                let effects = self.delivery.failed(sent, &failure, blamed, in_flight, ledger, now);
                 self.apply_delivery(effects, now);
                 let effect = self.session.lost(sent.epoch, &failure, now);
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::{digest::Digest, ids::DEFAULT_TARGET, label::RecordLabel, uid::Uid};
+use crate::model::{digest::Digest, ids::DEFAULT_TARGET, label::RecordLabel, moment::Moment, uid::Uid};
 
 /// Hexadecimal digits of a hold's name.
 const ID_DIGITS: usize = 12;
@@ -102,6 +102,14 @@ impl fmt::Display for HoldReason {
             ),
         }
     }
+}
+
+/// The hold of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHold {
+    pub summary: HoldSummary,
+    /// The next attempt to confirm it, if one is planned.
+    pub retry_at: Option<Moment>,
 }
 
 /// A hold as the operator sees it.

@@ -2,18 +2,10 @@
 
 use super::{
     AbsenceGuard, SHOWN_AFTER,
-    hold::{Hold, HoldReason, HoldSummary},
+    hold::{Hold, HoldReason, HoldSummary, RecordHold},
     stage::{Stage, Step},
 };
-use crate::model::{moment::Moment, uid::Uid};
-
-/// The hold of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordHold {
-    pub summary: HoldSummary,
-    /// The next attempt to confirm it, if one is planned.
-    pub retry_at: Option<Moment>,
-}
+use crate::model::uid::Uid;
 
 impl AbsenceGuard {
     /// The number of guarded deletions that wait for a confirmation, an approval or their turn.

@@ -1,34 +1,68 @@
-//! Receipts: what is acknowledged, and what the registry holds of a pod.
+//! What the registry holds of a pod, for people and for the writer of receipts.
 
-use super::EventLoop;
+use super::Comparison;
 use crate::{
-    controller::receipts::ReceiptQuestion,
-    model::{moment::Moment, pod::Pod, uid::Uid},
+    controller::{
+        explain::{PodRecord, Selection},
+        records::RecordsOfPod,
+    },
+    model::{
+        moment::Moment,
+        pod::{Pod, StoredPod},
+        uid::Uid,
+    },
     reconcile::{
         ledger::entry::Known,
-        outcome::OperationKind,
         receipts::{Registration, TargetRecords},
     },
     registry::{DesiredState, Projection, Registry},
 };
 
-impl<R: Registry> EventLoop<R> {
-    /// The registry acknowledged an operation on a record.
-    pub(super) fn acknowledged(&mut self, key: Uid, kind: OperationKind, now: Moment) {
-        self.receipts.acknowledged(&key, kind, self.records.owner_of(&key), now);
-        self.activity.acknowledged(key, kind, now);
+impl<R: Registry> Comparison<R> {
+    /// The pod whose record has this key.
+    pub(in crate::controller) fn owner_of<'a>(&'a self, key: &'a Uid) -> Option<&'a Uid> {
+        self.records.owner_of(key)
     }
 
-    pub(super) fn answer_receipts(&self, ReceiptQuestion { pods, reply }: ReceiptQuestion) {
-        // The writer may have stopped waiting.
-        let _ = reply.send(pods.iter().map(|pod| self.target_records(pod)).collect());
+    /// The pod whose record has this key, if the store has it.
+    pub(in crate::controller) fn pod_of(&self, key: &Uid) -> Option<Pod> {
+        self.records.pod_of(key)
+    }
+
+    /// Whether the registry has neither the record nor one that it belongs to. A record below another one is live once
+    /// that one is registered, also in a first sync.
+    pub(in crate::controller) fn is_new(&self, key: &Uid) -> bool {
+        self.records.families.parents_of(key).next().is_none() && self.ledger.known(key) == Known::Absent
+    }
+
+    /// What is known of a pod's record. Of several records, it is the first that is pending, or else the first one.
+    pub(in crate::controller) fn record_of(&self, pod: &Uid, now: Moment) -> PodRecord {
+        let RecordsOfPod { mut keys, selected, failed } = self.records.records_of(pod);
+        let pending = keys.iter().position(|key| self.ledger.pending(key).is_some());
+        let key = (!keys.is_empty()).then(|| keys.swap_remove(pending.unwrap_or_default()));
+        let owner = key.as_ref().and_then(|key| self.records.owner_of(key)).filter(|owner| *owner != pod);
+        let pending = key.as_ref().and_then(|key| self.ledger.pending(key));
+        let shown = key.as_ref().and_then(|key| self.records.shown_by(None, key));
+        PodRecord {
+            decided: key.as_ref().map(|key| (self.ledger.known(key), self.decision(key, now))),
+            other_pod: owner.and_then(|owner| self.records.view().get(owner)).map(|pod| pod.full_name()),
+            pending_for: pending.map(|pending| now.since(pending.since())),
+            label: key.as_ref().map(|key| self.label(key.clone())),
+            key,
+            selection: match failed {
+                Some(cause) => Selection::Failed(cause),
+                None if shown == Some(StoredPod::Unreadable) => Selection::Unreadable,
+                None if selected => Selection::Selected,
+                None => Selection::NotSelected,
+            },
+        }
     }
 
     /// What the registry holds of a pod, as the store shows it now: the event that showed it may still be to come.
-    fn target_records(&self, uid: &Uid) -> TargetRecords {
-        let Some(pod) = self.records.view().get(uid).filter(|_| self.leads()) else { return TargetRecords::default() };
-        let registry = self.requests.registry();
-        let projection = if self.records.is_identity() { Projection::identity(&pod) } else { registry.project(&pod) };
+    pub(in crate::controller) fn target_records(&self, uid: &Uid) -> TargetRecords {
+        let Some(pod) = self.records.view().get(uid) else { return TargetRecords::default() };
+        let is_identity = self.records.is_identity();
+        let projection = if is_identity { Projection::identity(&pod) } else { self.registry.project(&pod) };
         match projection {
             Projection::NotSelected(_) => TargetRecords { registration: Registration::NotSelected, ids: Vec::new() },
             Projection::Record { key, fingerprint } => {
@@ -60,7 +94,7 @@ impl<R: Registry> EventLoop<R> {
             count += 1;
             let known = self.ledger.known(&key);
             if matches!(known, Known::Registered(_)) {
-                let id = self.requests.registry().record_id(&key, Some(pod)).and_then(|record| record.id);
+                let id = self.registry.record_id(&key, Some(pod)).and_then(|record| record.id);
                 ids.push(id.unwrap_or_else(|| key.to_string()));
             }
             // Another pod may have the record. It is made of that one then.

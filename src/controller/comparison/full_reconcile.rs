@@ -9,16 +9,18 @@
 //! | a pod is back | the pod is left out |
 //! | a pod becomes absent after its operation, or the guard has to look again | another one follows |
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
+use super::{Comparison, When};
 use crate::{
-    controller::lists::Lists,
+    controller::{lists::Lists, queue::Lane},
     model::{moment::Moment, pass::Pass, uid::Uid},
     reconcile::{
         decide::Action,
         ledger::{Ledger, entry::LedgerEntry},
         progress::WorkProgress,
     },
+    registry::Registry,
 };
 
 /// Records whose namespaces are looked up together, at most.
@@ -28,17 +30,17 @@ const PLACED_AT_ONCE: usize = 100;
 #[derive(Default)]
 pub(in crate::controller) struct Survey {
     /// Pods whose deletion waits for the absence guard.
-    pub(super) absent: HashSet<Uid>,
+    pub(in crate::controller) absent: HashSet<Uid>,
     /// Those of the absent pods that exist, and that changed settings do not select.
-    pub(super) out_of_scope: HashSet<Uid>,
-    pub(super) needs_list: bool,
+    pub(in crate::controller) out_of_scope: HashSet<Uid>,
+    needs_list: bool,
     /// Pods that only the inventory lists, while a watch cannot list: their namespaces have to be looked up.
-    pub(super) unplaced: Vec<Uid>,
+    pub(in crate::controller) unplaced: Vec<Uid>,
 }
 
 impl Survey {
     /// Notes what was decided about a pod.
-    pub(in crate::controller) fn note(&mut self, uid: Uid, action: Action, lists: &Lists, ledger: &Ledger) {
+    fn note(&mut self, uid: Uid, action: Action, lists: &Lists, ledger: &Ledger) {
         let watch = ledger.entry(&uid).and_then(LedgerEntry::watch);
         match (action, watch) {
             (Action::AwaitConfirmation, _) => _ = self.absent.insert(uid),
@@ -99,8 +101,9 @@ impl FullReconcile {
         Some(WorkProgress { begun: *begun, done: done as u64, total: Some(total as u64) })
     }
 
-    pub(super) fn pass(&mut self) -> Option<&mut Pass> {
-        self.under_way.as_mut().map(|(pass, ..)| pass)
+    /// The positions of the ledger that are next, as far as `left` entries go.
+    fn next_portion(&mut self, left: &mut usize) -> Option<Range<usize>> {
+        self.under_way.as_mut()?.0.portion(left)
     }
 
     /// The pod is back.
@@ -111,13 +114,69 @@ impl FullReconcile {
     }
 
     /// The survey under way.
-    pub(super) fn survey(&mut self) -> Option<&mut Survey> {
+    fn survey(&mut self) -> Option<&mut Survey> {
         self.under_way.as_mut().map(|(_, survey, _)| survey)
     }
 
     /// What it found, once it is complete.
     pub(super) fn take(&mut self) -> Option<Survey> {
         self.under_way.take_if(|(pass, ..)| pass.is_over()).map(|(_, survey, _)| survey)
+    }
+}
+
+impl<R: Registry> Comparison<R> {
+    /// Requests a full reconcile. One that is under way begins again.
+    pub(in crate::controller) fn request_reconcile(&mut self) {
+        self.full_reconcile.restart();
+    }
+
+    /// Requests a full reconcile after the one that is under way.
+    pub(in crate::controller) fn request_another_reconcile(&mut self) {
+        self.full_reconcile.follow();
+    }
+
+    /// How far the full reconcile under way is.
+    pub(in crate::controller) fn reconcile_progress(&self) -> Option<WorkProgress> {
+        self.full_reconcile.progress()
+    }
+
+    /// A full reconcile: decides about each record whose pod a watch showed, that the registry may hold, or that waits
+    /// for a list, as far as `left` ledger entries go. The next turns continue. Returns what it found to be absent once
+    /// it is complete.
+    ///
+    /// Records that become pending are only marked as backlog, as they may be as many as there are pods. They enter the
+    /// queue when their lane is empty.
+    #[must_use]
+    pub(in crate::controller) fn reconcile_all(&mut self, left: &mut usize, when: When) -> Option<Survey> {
+        if self.full_reconcile.take_due() {
+            self.ledger.begin_backlog(when.now);
+            self.full_reconcile.begin(self.ledger.entry_count(), when.now);
+        }
+        while let Some(positions) = self.full_reconcile.next_portion(left) {
+            // From the highest position down: the last record takes the position of a forgotten one, and is done
+            // already.
+            for position in positions.rev() {
+                if let Some((uid, action)) = self.reconcile_at(position, when)
+                    && let Some(survey) = self.full_reconcile.survey()
+                {
+                    survey.note(uid, action, &self.lists, &self.ledger);
+                }
+            }
+        }
+        let mut survey = self.full_reconcile.take()?;
+        for uid in self.awaiting_outside() {
+            let action = self.reconcile(&uid, Lane::Backfill, when);
+            survey.note(uid, action, &self.lists, &self.ledger);
+        }
+        self.ledger.restart_backlog();
+        self.lists.set_needed(survey.needs_list);
+        Some(survey)
+    }
+
+    /// The records that wait for a list and are not in the ledger.
+    fn awaiting_outside(&self) -> Vec<Uid> {
+        let uids = self.awaiting_list.iter().map(|(uid, ())| uid);
+        uids.filter(|uid| self.ledger.entry(uid).is_none()).cloned().collect()
     }
 }
 
@@ -136,7 +195,7 @@ mod tests {
             reconcile.survey().unwrap().note(name.into(), Action::AwaitConfirmation, &lists, &ledger);
         };
         reconcile.begin(2, Moment::START);
-        assert_eq!(reconcile.pass().unwrap().portion(&mut 1), Some(1..2));
+        assert_eq!(reconcile.next_portion(&mut 1), Some(1..2));
         note(&mut reconcile, "a");
         assert_eq!((found(&mut reconcile), reconcile.is_done()), (None, false));
         // Another one waits for the one under way, and a restart does not.
@@ -144,7 +203,7 @@ mod tests {
         assert!(!reconcile.take_due());
         note(&mut reconcile, "b");
         reconcile.leave_out(&"a".into());
-        reconcile.pass().unwrap().portion(&mut 1);
+        reconcile.next_portion(&mut 1);
         assert_eq!((found(&mut reconcile), reconcile.take_due(), reconcile.is_done()), (Some(1), true, true));
         reconcile.begin(2, Moment::START);
         note(&mut reconcile, "a");

@@ -13,48 +13,46 @@
 //! A pod with several records has each of them by this table. Those that refer to what the registry assigns to another
 //! record are projected again when the registry has answered.
 
-use super::EventLoop;
+use super::{Comparison, NotMade, When, full_reconcile::Survey};
 use crate::{
     controller::{
-        absences::{Absences, survey::Survey},
         queue::Lane,
-        records::{Left, ListedRecords, StalePod, keys::Keys},
-        report::RecordFault,
+        records::{Left, StalePod, keys::Keys},
     },
     model::{label::RecordLabel, moment::Moment, pod::Pod, uid::Uid},
     reconcile::{deletion::Deletion, ledger::entry::LedgerEntry},
     registry::Registry,
 };
 
-impl<R: Registry> EventLoop<R> {
+impl<R: Registry> Comparison<R> {
     /// Projects a pod as the store has it, and decides about the records that it had. Returns the keys of its records.
     /// If the store has lost the pod, its deletion is one of the next events.
-    pub(super) fn project(&mut self, pod: &Uid, at: Moment, now: Moment) -> Keys {
+    pub(super) fn project(&mut self, pod: &Uid, at: Moment, when: When) -> Keys {
         let stored = self.records.view().get(pod);
-        stored.map(|stored| self.project_stored(&stored, at, now)).unwrap_or_default()
+        stored.map(|stored| self.project_stored(&stored, at, when)).unwrap_or_default()
     }
 
-    fn project_stored(&mut self, stored: &Pod, at: Moment, now: Moment) -> Keys {
-        let projection = self.requests.registry().project(stored);
+    fn project_stored(&mut self, stored: &Pod, at: Moment, when: When) -> Keys {
+        let projection = self.registry.project(stored);
         for (key, cause) in projection.failures() {
             let label = RecordLabel {
                 uid: Some(stored.uid.clone()),
                 pod: Some(stored.full_name()),
                 ..RecordLabel::of_key(key.unwrap_or(&stored.uid).clone())
             };
-            self.reporter.note(&label, RecordFault::NotMade, cause, now);
+            self.not_made.push(NotMade { label, cause: cause.to_owned() });
         }
         let projected = self.records.project(stored, projection);
         // As with a selector of the watch, the pod may exist.
-        self.leave(projected.left, Deletion::DeletedOrLeftSelection, at, now);
+        self.leave(projected.left, Deletion::DeletedOrLeftSelection, at, when);
         projected.keys
     }
 
-    pub(super) fn leave(&mut self, left: Vec<Left>, why: Deletion, at: Moment, now: Moment) {
+    pub(super) fn leave(&mut self, left: Vec<Left>, why: Deletion, at: Moment, when: When) {
         // Children stand behind their parents, and are deleted first.
         for left in left.into_iter().rev() {
             match left {
-                Left::Free(key) => self.record_deleted(&key, why, at, now),
+                Left::Free(key) => self.record_deleted(&key, why, at, when),
                 Left::Passed { key, to } => {
                     let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
                     self.records.project_soon(StalePod { uid: to, watch, goes_on: false });
@@ -64,43 +62,48 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// Projects the pod of a record again before it is sent. Returns the pod if it has the record.
-    pub(super) fn project_again(&mut self, key: &Uid, now: Moment) -> Option<Pod> {
+    pub(in crate::controller) fn project_again(&mut self, key: &Uid, when: When) -> Option<Pod> {
         if self.records.is_identity() {
             return None;
         }
         let pod = self.records.view().get(self.records.owner_of(key)?)?;
         let watch = self.ledger.entry(key).and_then(LedgerEntry::watch);
-        let projected = self.project_stored(&pod, now, now);
+        let projected = self.project_stored(&pod, when.now, when);
         if projected.contains(key) {
             return (self.records.owner_of(key) == Some(&pod.uid)).then_some(pod);
         }
-        projected.iter().for_each(|key| self.decide_about(key, watch, now));
+        projected.iter().for_each(|key| self.decide_about(key, watch, when));
         None
     }
 
+    /// Projects all pods again.
+    pub(in crate::controller) fn project_all(&mut self) {
+        self.records.project_all();
+    }
+
     /// Projects pods that the registry may see otherwise than before.
-    pub(super) fn project_stale(&mut self, now: Moment) {
+    pub(in crate::controller) fn project_stale(&mut self, when: When) {
         self.records.begin_turn();
         while let Some(StalePod { uid, watch, goes_on }) = self.records.next_stale() {
-            for key in self.project(&uid, now, now).iter() {
-                self.decide_about(key, watch, now);
+            for key in self.project(&uid, when.now, when).iter() {
+                self.decide_about(key, watch, when);
                 if goes_on {
                     // The rest of a pod that was begun goes before the backlog.
-                    self.reconcile(key, Lane::Live, now);
+                    self.reconcile(key, Lane::Live, when);
                 }
             }
         }
         if self.records.take_resolved() {
-            self.absences.request_reconcile();
+            self.request_reconcile();
         }
     }
 
     /// Projects the pods again whose records refer to what the registry has just answered about.
-    pub(super) fn project_moved(&mut self) {
-        if self.requests.registry().take_prepared_change() {
+    pub(in crate::controller) fn project_moved(&mut self) {
+        if self.registry.take_prepared_change() {
             self.records.project_all();
         }
-        for key in self.requests.registry().take_moved() {
+        for key in self.registry.take_moved() {
             let watch = self.ledger.entry(&key).and_then(LedgerEntry::watch);
             for uid in self.records.pods_of(&key) {
                 self.records.project_soon(StalePod { uid, watch, goes_on: true });
@@ -109,41 +112,18 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// Decides about the record of a pod that `watch` has shown before.
-    fn decide_about(&mut self, key: &Uid, watch: Option<usize>, now: Moment) {
+    fn decide_about(&mut self, key: &Uid, watch: Option<usize>, when: When) {
         let is_placed = self.ledger.entry(key).is_some_and(|entry| entry.watch().is_some());
         if let Some(watch) = watch.filter(|_| !is_placed) {
-            self.ledger.pod_seen(key, watch, now);
+            self.ledger.pod_seen(key, watch, when.now);
         }
         if let Some(position) = self.ledger.position_of(key) {
-            self.reconcile_at(position, now);
+            self.reconcile_at(position, when);
         }
     }
 
-    /// Notes which of the absent pods exist. The previous session says whether the settings changed since; without
-    /// sessions, the excluded pods do.
-    pub(super) fn note_out_of_scope(&self, survey: &mut Survey) {
-        let settings_changed = self.absences.guard.is_scope_changed();
-        if settings_changed || !self.availability.features().sessions {
-            Absences::note_out_of_scope(survey, |absent| self.records.out_of_scope(absent, settings_changed));
-        }
-    }
-
-    /// Takes a list whose unknown pods had time to be reported by a watch.
-    pub(super) fn unknown_pods_due(&mut self, now: Moment) {
-        let Some((round, mut listed)) = self.unknown_pods.take_due(now) else { return };
-        let unknown = std::mem::take(&mut listed.unknown);
-        let again = self.records.listed(unknown);
-        listed.keys.extend(again.keys);
-        listed.excluded.extend(again.excluded);
-        if !again.unknown.is_empty() {
-            // Each absent record may belong to one of these pods.
-            listed.keys.extend(self.records.absent_keys(&self.ledger));
-        }
-        self.second_listed(round, listed, now);
-    }
-
-    pub(super) fn second_listed(&mut self, round: u64, listed: ListedRecords, now: Moment) {
-        let effect = self.absences.second_list(round, listed, now);
-        self.apply_absences(effect, now);
+    /// Notes which of the absent pods exist, and are not selected any more.
+    pub(in crate::controller) fn note_out_of_scope(&self, survey: &mut Survey, settings_changed: bool) {
+        survey.out_of_scope = self.records.out_of_scope(&survey.absent, settings_changed);
     }
 }
