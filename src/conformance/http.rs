@@ -18,7 +18,7 @@ use super::{
 use crate::{
     connect::{
         self,
-        explain::{SettingNames, explain},
+        failures::{SettingNames, describe},
         trust::{Bundle, client_config},
     },
     files,
@@ -203,7 +203,7 @@ fn authorities(files: &[PathBuf], read: impl Fn(&PathBuf) -> Result<Vec<u8>, Err
 }
 
 fn unanswered(error: reqwest::Error) -> String {
-    explain(&error.without_url(), &NAMES)
+    describe(&error.without_url(), &NAMES)
 }
 
 /// An answer without its body.

@@ -2,7 +2,7 @@
 //! connections.
 //!
 //! - [`trust::Bundle`] holds trusted certificates, and makes a TLS verifier from them.
-//! - [`explain::explain`] describes an error in one sentence: what is wrong, which setting to change, and all causes.
+//! - [`failures::describe`] describes an error in one sentence: what is wrong, which setting to change, and all causes.
 
-pub mod explain;
+pub mod failures;
 pub mod trust;

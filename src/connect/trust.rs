@@ -25,7 +25,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use super::explain::{causes, is_untrusted};
+use super::failures::{causes, is_untrusted};
 
 /// Characters of a decoder's reason, which may quote the file.
 const REASON_CHARS: usize = 200;

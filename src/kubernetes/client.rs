@@ -27,7 +27,7 @@ use super::{
     },
     proxied,
 };
-use crate::connect::{self, explain::SettingNames};
+use crate::connect::{self, failures::SettingNames};
 
 const NAMES: SettingNames = SettingNames {
     address: "server in the kubeconfig",
@@ -222,10 +222,10 @@ impl Transport {
 
 /// Why there is no connection, with the proxy in use.
 fn why(error: &(dyn StdError + 'static), proxy: Option<&Proxy>) -> String {
-    let Some(Proxy { setting, shown, .. }) = proxy else { return connect::explain::explain(error, &NAMES) };
-    match connect::explain::layers(error).find_map(|layer| layer.downcast_ref::<proxied::Error>()) {
+    let Some(Proxy { setting, shown, .. }) = proxy else { return connect::failures::describe(error, &NAMES) };
+    match connect::failures::layers(error).find_map(|layer| layer.downcast_ref::<proxied::Error>()) {
         Some(error) => format!("the proxy {shown}: {}", error.explain(&SettingNames { address: setting, ..NAMES })),
-        None => format!("through the proxy {shown} from {setting}: {}", connect::explain::explain(error, &NAMES)),
+        None => format!("through the proxy {shown} from {setting}: {}", connect::failures::describe(error, &NAMES)),
     }
 }
 
@@ -246,7 +246,7 @@ impl Drop for Unanswered<'_> {
 
 /// Whether the TLS handshake failed. Newly read certificates may change that.
 fn is_handshake(error: &(dyn StdError + 'static)) -> bool {
-    connect::explain::layers(error).any(|layer| layer.is::<rustls::Error>())
+    connect::failures::layers(error).any(|layer| layer.is::<rustls::Error>())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     client::PodSelection,
-    explain::Right,
+    failures::Right,
     identity,
     watch::{
         list::{self, BuiltRequest, ListStep},

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
-use super::explain::{Right, explain};
+use super::failures::{Right, describe};
 use crate::model::ids::is_valid_id;
 
 /// The namespace whose UID identifies the cluster.
@@ -37,5 +37,5 @@ fn unread(error: &kube::Error) -> Error {
     let right = Right { group: "", resource: "namespaces", verbs: &["get"], name: Some(NAMESPACE), namespace: None };
     let is_refused = matches!(error, kube::Error::Api(status) if status.code == 403);
     let without = if is_refused { ", or name the cluster with --cluster-id" } else { "" };
-    Error::Read { why: format!("{}{without}", explain(error, &right)), is_refused }
+    Error::Read { why: format!("{}{without}", describe(error, &right)), is_refused }
 }

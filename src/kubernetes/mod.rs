@@ -13,13 +13,13 @@
 //! | [`kubeconfig`] | finds the API server and its credentials as kubectl does |
 //! | [`credentials`], [`plugin`], `tls` | what requests are sent with: tokens, credential plugins, TLS |
 //! | `connector`, `proxied`, `resolver` | TCP connections, directly or through a proxy, and DNS |
-//! | `explain` | describes failed requests in plain words, with the RBAC rule that is missing |
+//! | `failures` | describes failed requests in plain words, with the RBAC rule that is missing |
 
 pub mod client;
 pub mod confirm;
 mod connector;
 pub mod credentials;
-mod explain;
+mod failures;
 pub mod identity;
 pub mod kubeconfig;
 pub mod lease;

@@ -7,7 +7,7 @@ use kube::{Client, api::GetParams, core::Request};
 
 use super::{
     client::PodSelection,
-    explain::Right,
+    failures::Right,
     watch::{
         list::{self, ListSource, ListStep, PageTurns},
         pod_object::Watched,

@@ -25,7 +25,7 @@ use super::{
     },
     resolver::Resolver,
 };
-use crate::connect::{self, explain::SettingNames};
+use crate::connect::{self, failures::SettingNames};
 
 /// The longest head of an answer to CONNECT, in bytes.
 const HEAD_MAX: usize = 8 << 10;
@@ -61,7 +61,7 @@ impl Error {
     /// One sentence: what is wrong, and which setting changes it.
     pub(super) fn explain(&self, names: &SettingNames) -> String {
         match self {
-            Self::Connection(error) => connect::explain::explain(&**error, names),
+            Self::Connection(error) => connect::failures::describe(&**error, names),
             other => format!("{other}, or correct {}", names.address),
         }
     }

@@ -9,7 +9,7 @@ use strum::VariantArray as _;
 
 use super::{
     client::PodSelection,
-    explain::{Right, words},
+    failures::{Right, words},
     identity,
     lease::LeaseRef,
     receipts::KindRight,

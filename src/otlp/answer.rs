@@ -11,7 +11,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::messages::ExportAnswer;
-use crate::connect::explain::one_line;
+use crate::connect::failures::one_line;
 
 /// Characters of a collector's message that are logged.
 const MESSAGE_CHARS: usize = 200;

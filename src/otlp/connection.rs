@@ -22,7 +22,7 @@ use super::{
 use crate::{
     connect::{
         self,
-        explain::{SettingNames, explain},
+        failures::{SettingNames, describe},
         trust::{self, Bundle},
     },
     files,
@@ -120,7 +120,7 @@ impl ExportTransport for CollectorConnection {
         let request = self.current.client.post(url).headers(self.current.headers.clone());
         match exchange(request.header(CONTENT_TYPE, "application/x-protobuf").body(body)).await {
             Ok(exported) => self.clean(exported),
-            Err(error) => Exported::Again { after: None, reason: explain(&error.without_url(), &NAMES) },
+            Err(error) => Exported::Again { after: None, reason: describe(&error.without_url(), &NAMES) },
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     connect::{
-        explain::{SettingNames, explain},
+        failures::{SettingNames, describe},
         trust::{self, Bundle},
     },
     reconcile::outcome::{self, Failure},
@@ -188,7 +188,7 @@ impl Connection {
 
     fn not_answered(&self, error: reqwest::Error) -> Failure {
         let unsent = error.is_connect() || error.is_builder();
-        let text = explain(&error.without_url(), self.names);
+        let text = describe(&error.without_url(), self.names);
         if unsent { Failure::Unreachable(text) } else { Failure::Broken(text) }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::plan::{Adoptable, AdoptionPlan, LeftOut};
-use crate::{commands::report::table, connect::explain::one_line};
+use crate::{commands::report::table, connect::failures::one_line};
 
 /// Members that name a record, the first one first.
 const NAMES: [&str; 6] = ["name", "display_name", "displayName", "title", "hostname", "label"];

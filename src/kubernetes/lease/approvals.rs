@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::{LeaseClient, LeaseRef};
 use crate::{
     clock::Clock,
-    kubernetes::explain::{Right, explain, words},
+    kubernetes::failures::{Right, describe, words},
     reconcile::{
         absence::hold::{HoldId, HoldSummary},
         notices::Reminder,
@@ -204,7 +204,7 @@ async fn answered<T>(
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(answer) => answer.map_err(|error| {
             let needs_operator = matches!(&error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
-            Unanswered { error: explain(&error, right), needs_operator }
+            Unanswered { error: describe(&error, right), needs_operator }
         }),
         Err(_) => {
             let error = format!("no answer from the API server within {ANSWER_WITHIN:?}");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    kubernetes::explain::{Right, explain},
+    kubernetes::failures::{Right, describe},
     model::moment::Moment,
     reconcile::{
         election::{Election, ElectionStep, Leadership, LeaseTiming, LeaseUpdate, UpdateOutcome},
@@ -291,7 +291,7 @@ impl Elector {
             name: Some(&self.leases.lease.name),
             namespace: Some(&self.leases.lease.namespace),
         };
-        Error::Refused { why: explain(&error, &right), source: Box::new(error) }
+        Error::Refused { why: describe(&error, &right), source: Box::new(error) }
     }
 
     fn recovered(&mut self) {

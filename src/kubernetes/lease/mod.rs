@@ -13,7 +13,7 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use kube::Client;
 use serde_json::Value;
 
-use super::explain::words;
+use super::failures::words;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRef {

@@ -19,7 +19,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    kubernetes::{explain::Right, receipts::KindRight, watch::list},
+    kubernetes::{failures::Right, receipts::KindRight, watch::list},
     model::{
         digest::Digest,
         ids::{is_namespace_name, is_pod_name},

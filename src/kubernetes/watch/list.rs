@@ -21,10 +21,10 @@ use tokio::sync::Semaphore;
 use super::pod_object::Watched;
 use crate::{
     clock::Clock,
-    connect::explain::causes,
+    connect::failures::causes,
     kubernetes::{
         client::PodSelection,
-        explain::{document, refusal, words},
+        failures::{document, refusal, words},
     },
     model::moment::Moment,
     reconcile::paging::{NextPage, PageFailure, Paging, RETRY_AFTER_MAX, WHOLE},

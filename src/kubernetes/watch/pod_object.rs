@@ -9,7 +9,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    connect::explain::one_line,
+    connect::failures::one_line,
     model::pod::object::{self, PodObject},
 };
 

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service};
 
-use crate::connect::explain::causes;
+use crate::connect::failures::causes;
 
 /// Time limit for the response headers of a watch.
 const HEADERS_WITHIN: Duration = Duration::from_secs(25);

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    connect::explain::{SettingNames, one_line},
+    connect::failures::{SettingNames, one_line},
     model::ids::{INTEGER_LIMIT, Version},
     reconcile::outcome::Failure,
     registry::{

@@ -28,7 +28,7 @@ use super::{
     session::{Contender, Heartbeat, OpenSession, SessionOpened},
 };
 use crate::{
-    connect::explain::one_line,
+    connect::failures::one_line,
     mapping::target::{Target, TermWords},
     model::{
         digest::Digest,

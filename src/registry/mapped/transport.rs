@@ -24,7 +24,7 @@ use super::{
     sign::Signer,
 };
 use crate::{
-    connect::explain::SettingNames,
+    connect::failures::SettingNames,
     mapping::{
         answer::Answer,
         login::LoginTemplate,

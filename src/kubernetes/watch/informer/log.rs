@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::listing::ExpectedItems;
 use crate::{
-    kubernetes::{explain::Right, watch::list},
+    kubernetes::{failures::Right, watch::list},
     model::moment::Moment,
     reconcile::{
         notices::{NoticeSummary, Notices, Reminder},

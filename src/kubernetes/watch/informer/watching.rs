@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     kubernetes::{
         client::{ClusterConnection, PodSelection},
-        explain::words,
+        failures::words,
         watch::{
             pod_object::Watched,
             stream::{EndCause, StreamEnd, StreamObserver},

@@ -12,7 +12,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::{Error, MemoryOwner, StoredRow, rows};
-use crate::{connect::explain::one_line, model::uid::Uid};
+use crate::{connect::failures::one_line, model::uid::Uid};
 
 /// Step `i` migrates from schema version `i` to `i + 1`. Never change a released step; add one.
 const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];

@@ -155,7 +155,7 @@ const SUPPORTED: &str = "use a certificate and a chain with keys of ECDSA P-256 
      bits or more, signed with SHA-256 or SHA-384 (RSA also SHA-512)";
 
 /// Describes an error in one sentence: the advice if the cause is known, and all causes.
-pub fn explain(error: &(dyn Error + 'static), names: &SettingNames) -> String {
+pub fn describe(error: &(dyn Error + 'static), names: &SettingNames) -> String {
     let causes = causes(error);
     match advice(error, names) {
         Some(advice) => format!("{advice} ({causes})"),
@@ -237,8 +237,8 @@ mod tests {
         let tls = Tls::InvalidCertificate(CertificateError::UnknownIssuer);
         let error = Layer(io::Error::other(tls));
         assert_eq!(causes(&error), "client error (Connect): invalid peer certificate: UnknownIssuer");
-        assert!(explain(&error, &NAMES).starts_with("the server's certificate is signed by an authority"));
-        assert!(explain(&error, &NAMES).contains("--ca"));
+        assert!(describe(&error, &NAMES).starts_with("the server's certificate is signed by an authority"));
+        assert!(describe(&error, &NAMES).contains("--ca"));
     }
 
     #[test]

@@ -60,16 +60,16 @@ pub(super) fn words(error: &Error) -> String {
             let why = if status.message.is_empty() { &status.reason } else { &status.message };
             format!("the API server answered {}: {}{}", status.code, cut(why), hint(status.code, false))
         }
-        Error::Service(error) => connect::explain::causes(&**error),
+        Error::Service(error) => connect::failures::causes(&**error),
         Error::SerdeError(error) => {
             format!("the answer cannot be decoded ({error}); is there a proxy in between?")
         }
-        error => connect::explain::causes(error),
+        error => connect::failures::causes(error),
     }
 }
 
 /// The words of an error. If it is a 403, the rule that grants the right follows.
-pub(super) fn explain(error: &Error, right: &Right<'_>) -> String {
+pub(super) fn describe(error: &Error, right: &Right<'_>) -> String {
     match error {
         Error::Api(status) if status.code == 403 => format!("{}; {}", words(error), right.advice()),
         error => words(error),
@@ -141,15 +141,15 @@ mod tests {
         let right =
             Right { group: "", resource: "namespaces", verbs: &["get"], name: Some("kube-system"), namespace: None };
         let refused = |code| Error::Api(Status::failure("no", "Forbidden").with_code(code).boxed());
-        let text = explain(&refused(403), &right);
+        let text = describe(&refused(403), &right);
         let rule = r#"{apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get]}"#;
         assert!(text.contains(rule) && text.contains("a ClusterRole"), "{text}");
         assert!(!text.contains("--namespace"), "{text}");
         let pods = Right { resource: "pods", name: None, ..right };
         assert!(pods.advice().contains("a ClusterRole") && pods.advice().contains("or set --namespace"));
         assert!(!Right { namespace: Some("shop"), ..pods }.advice().contains("--namespace"));
-        assert_eq!(explain(&refused(500), &right), "the API server answered 500: no");
-        assert!(!explain(&refused(401), &right).contains("verbs"), "a 401 is no missing right");
+        assert_eq!(describe(&refused(500), &right), "the API server answered 500: no");
+        assert!(!describe(&refused(401), &right).contains("verbs"), "a 401 is no missing right");
     }
     #[test]
     fn answer_without_status_is_described_not_quoted() {
