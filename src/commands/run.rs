@@ -50,7 +50,7 @@ use crate::{
             check::{Check, CheckResult},
             hold::HoldId,
         },
-        notices::Reminder,
+        fault_log::Reminder,
         receipts::ReceiptKinds,
         retry,
         status::ControllerStatus,

@@ -47,7 +47,7 @@ mod answers;
 use super::{
     comparison::Outbox,
     queue::{Lane, OpenLanes, Queue, RetryTurn},
-    report::Notice,
+    report::Fault,
     requests::{Sent, WriteRequest},
     traces::Traces,
 };
@@ -118,7 +118,7 @@ pub(super) enum DeliveryEffect {
         refused: bool,
     },
     RequestFailed(Failure),
-    Report(Notice),
+    Report(Fault),
 }
 
 /// A batch that is being filled.

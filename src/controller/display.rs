@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::watch;
 
-use super::{explain::RecordAnswer, report::RecordNotice};
+use super::{explain::RecordAnswer, report::FailedRecord};
 use crate::{
     model::{label::RecordLabel, moment::Moment, recent::Recent, uid::Uid},
     reconcile::{
@@ -56,8 +56,8 @@ impl Display {
     }
 
     /// Something went wrong with a record.
-    pub(super) fn note(&mut self, notice: &RecordNotice, at: Moment) {
-        let RecordNotice { key, fault, cause } = notice;
+    pub(super) fn note(&mut self, failed: &FailedRecord, at: Moment) {
+        let FailedRecord { key, fault, cause } = failed;
         let cause = cause.chars().take(CAUSE_CHARS).collect();
         self.answers.insert(key, KeptAnswer { outcome: (*fault).into(), cause, at }, ANSWERS_KEPT);
     }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     model::{moment::Moment, recent::Recent, uid::Uid},
     reconcile::{
-        notices::Reminder,
+        fault_log::Reminder,
         outcome::OperationKind,
         receipts::{Acknowledgement, ReceiptKind, ReceiptKinds, TargetRecords},
     },

@@ -10,8 +10,8 @@ use crate::{
     reconcile::{
         absence::hold::HoldSummary,
         activity::{Backlog, PARKED_SHOWN},
+        fault_log::{FaultLog, FaultSummary, Outage, OutageReport},
         ledger::{Ledger, backlog::BacklogKind, entry::Known, pending::Pending, reading::Drift},
-        notices::{NoticeSummary, Notices, Outage, OutageReport},
         outcome::{Failure, OperationKind},
         session::Phase,
         silence,
@@ -37,11 +37,11 @@ pub(super) struct Reporter {
     health: LoopHealth,
     controller_status: watch::Sender<ControllerStatus>,
     outage: Outage,
-    rejected: Notices,
-    failed: Notices,
-    uncertain: Notices,
-    refused: Notices,
-    divided: Notices,
+    rejected: FaultLog,
+    failed: FaultLog,
+    uncertain: FaultLog,
+    refused: FaultLog,
+    divided: FaultLog,
     equality: Equality,
     /// None if the next count is due at once.
     reported_at: Option<Moment>,
@@ -55,14 +55,14 @@ enum Equality {
     NoMore,
 }
 
-/// A fault that may come in large numbers; see [`Notices`].
-pub(super) enum Notice {
-    Record(RecordNotice),
+/// A fault that may come in large numbers; see [`FaultLog`].
+pub(super) enum Fault {
+    Record(FailedRecord),
     Divided { items: usize, bytes: usize, error: String },
 }
 
 /// What went wrong with one record.
-pub(super) struct RecordNotice {
+pub(super) struct FailedRecord {
     /// The key of the record. If the record cannot be made, the UID of its pod.
     pub(super) key: Uid,
     pub(super) fault: RecordFault,
@@ -119,11 +119,11 @@ impl Reporter {
             health,
             controller_status,
             outage: Outage::default(),
-            rejected: Notices::default(),
-            failed: Notices::default(),
-            uncertain: Notices::default(),
-            refused: Notices::default(),
-            divided: Notices::default(),
+            rejected: FaultLog::default(),
+            failed: FaultLog::default(),
+            uncertain: FaultLog::default(),
+            refused: FaultLog::default(),
+            divided: FaultLog::default(),
             equality: Equality::NotYet,
             reported_at: None,
         }
@@ -355,31 +355,31 @@ impl Reporter {
     }
 
     fn log_summaries(&mut self, now: Moment) {
-        if let Some(NoticeSummary { count, first }) = self.rejected.summary(now) {
+        if let Some(FaultSummary { count, first }) = self.rejected.summary(now) {
             tracing::warn!(
                 count,
                 records = first,
                 "the registry rejected more operations; waiting for the records or the settings to change, or for the next resync"
             );
         }
-        if let Some(NoticeSummary { count, first }) = self.failed.summary(now) {
+        if let Some(FaultSummary { count, first }) = self.failed.summary(now) {
             tracing::warn!(
                 count,
                 uids = first,
                 "the records of more pods cannot be made; they stay as they are until the pods or the settings change"
             );
         }
-        if let Some(NoticeSummary { count, first }) = self.uncertain.summary(now) {
+        if let Some(FaultSummary { count, first }) = self.uncertain.summary(now) {
             tracing::warn!(
                 count,
                 records = first,
                 "more writes for pods keep failing and may have been applied; retrying"
             );
         }
-        if let Some(NoticeSummary { count, first }) = self.refused.summary(now) {
+        if let Some(FaultSummary { count, first }) = self.refused.summary(now) {
             tracing::warn!(count, records = first, "the registry keeps refusing more writes; retrying");
         }
-        if let Some(NoticeSummary { count, first }) = self.divided.summary(now) {
+        if let Some(FaultSummary { count, first }) = self.divided.summary(now) {
             tracing::warn!(count, errors = first, "more batches failed as a whole; sending their parts separately");
         }
     }

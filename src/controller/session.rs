@@ -12,7 +12,7 @@ use crate::{
     reconcile::{
         declaration::DeclaredSettings,
         election::LeaderTerm,
-        notices::Reminder,
+        fault_log::Reminder,
         session::{Phase, Session},
         takeover::Takeover,
     },

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     clock::Clock,
     files,
-    reconcile::{notices::Reminder, retry},
+    reconcile::{fault_log::Reminder, retry},
 };
 
 /// How often files are read.

@@ -20,7 +20,7 @@ use super::{WallClock, answer::Exported, messages::OtlpResource};
 use crate::{
     clock::Clock,
     model::moment::Moment,
-    reconcile::{notices::Reminder, retry},
+    reconcile::{fault_log::Reminder, retry},
     telemetry::metrics::{
         Metrics,
         labels::{ExportOutcome, Signal},

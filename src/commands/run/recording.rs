@@ -16,7 +16,7 @@ use std::{
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::{clock::Clock, reconcile::notices::Reminder, registry::mapped::recorder::ExchangeLog};
+use crate::{clock::Clock, reconcile::fault_log::Reminder, registry::mapped::recorder::ExchangeLog};
 
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 

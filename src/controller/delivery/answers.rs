@@ -3,7 +3,7 @@
 use super::{Delivery, DeliveryEffect, attempt_under_way};
 use crate::{
     controller::{
-        report::{Notice, RecordFault, RecordNotice},
+        report::{FailedRecord, Fault, RecordFault},
         requests::Sent,
     },
     model::{moment::Moment, uid::Uid},
@@ -131,7 +131,7 @@ impl Delivery {
             let refused = applied == Applied::No;
             self.metrics.request(Kind::Write, if refused { RequestOutcome::Rejected } else { RequestOutcome::Failed });
             let BatchSize { items, bytes } = sent.batch.size;
-            effects.push(DeliveryEffect::Report(Notice::Divided { items, bytes, error: failure.to_string() }));
+            effects.push(DeliveryEffect::Report(Fault::Divided { items, bytes, error: failure.to_string() }));
             effects.push(DeliveryEffect::Dividing { refused });
         } else if applied == Applied::Maybe && blamed && !divisible && kind == AttemptKind::Persistent {
             // A record that always fails does not pause the others.
@@ -201,7 +201,7 @@ fn uncertain_write(uid: &Uid, cause: String, ledger: &Ledger) -> DeliveryEffect 
 }
 
 fn report(key: &Uid, fault: RecordFault, cause: String) -> DeliveryEffect {
-    DeliveryEffect::Report(Notice::Record(RecordNotice { key: key.clone(), fault, cause }))
+    DeliveryEffect::Report(Fault::Record(FailedRecord { key: key.clone(), fault, cause }))
 }
 
 /// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request

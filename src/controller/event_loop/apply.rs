@@ -6,7 +6,7 @@ use crate::{
         absences, delivery,
         leadership::TermChange,
         queue::Lane,
-        report::Notice,
+        report::Fault,
         requests::Request,
         resync::{self, ResyncKind},
         session,
@@ -181,8 +181,8 @@ impl<R: Registry> EventLoop<R> {
                 delivery::DeliveryEffect::RequestFailed(failure) => {
                     _ = self.judge::<()>(Kind::Write, &Err(failure), now)
                 }
-                delivery::DeliveryEffect::Report(Notice::Record(notice)) => self.note(notice, now),
-                delivery::DeliveryEffect::Report(Notice::Divided { items, bytes, error }) => {
+                delivery::DeliveryEffect::Report(Fault::Record(failed)) => self.note(failed, now),
+                delivery::DeliveryEffect::Report(Fault::Divided { items, bytes, error }) => {
                     self.reporter.divided(items, bytes, &error, now);
                 }
             }

@@ -7,7 +7,7 @@ use crate::{
         comparison::NotMade,
         explain::{Circumstances, PodExplanation, PodQuestion, Question},
         receipts::ReceiptQuestion,
-        report::{Counted, LoopCounts, RecordFault, RecordNotice},
+        report::{Counted, FailedRecord, LoopCounts, RecordFault},
     },
     model::{moment::Moment, uid::Uid},
     reconcile::{
@@ -95,9 +95,9 @@ impl<R: Registry> EventLoop<R> {
     }
 
     /// Reports what went wrong with a record.
-    pub(super) fn note(&mut self, notice: RecordNotice, now: Moment) {
-        self.display.note(&notice, now);
-        let RecordNotice { key, fault, cause } = notice;
+    pub(super) fn note(&mut self, failed: FailedRecord, now: Moment) {
+        self.display.note(&failed, now);
+        let FailedRecord { key, fault, cause } = failed;
         self.reporter.note(&self.comparison.label(key), fault, &cause, now);
     }
 

@@ -22,7 +22,7 @@ use crate::{
     kubernetes::failures::{Right, describe, words},
     reconcile::{
         absence::hold::{HoldId, HoldSummary},
-        notices::Reminder,
+        fault_log::Reminder,
         retry,
         status::ControllerStatus,
     },

@@ -18,7 +18,7 @@ use crate::{
     model::moment::Moment,
     reconcile::{
         election::{Election, ElectionStep, Leadership, LeaseTiming, LeaseUpdate, UpdateOutcome},
-        notices::Reminder,
+        fault_log::Reminder,
         status::{Ability, ControllerStatus},
     },
     telemetry::metrics::Metrics,

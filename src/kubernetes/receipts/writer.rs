@@ -28,7 +28,7 @@ use crate::{
     model::{moment::Moment, pass::Pass, pod::receipt::AnnotationMark, uid::Uid, uid_map::UidMap},
     reconcile::{
         election::Leadership,
-        notices::Reminder,
+        fault_log::Reminder,
         receipts::{Acknowledgement, ReceiptKind, ReceiptKinds, Registration, TargetRecords, plan},
         retry::{self, RateLimit},
     },

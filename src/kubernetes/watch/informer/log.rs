@@ -12,7 +12,7 @@ use crate::{
     kubernetes::{failures::Right, watch::list},
     model::moment::Moment,
     reconcile::{
-        notices::{NoticeSummary, Notices, Reminder},
+        fault_log::{FaultLog, FaultSummary, Reminder},
         silence::OLD_AFTER,
     },
     telemetry::metrics::labels::RelistReason,
@@ -21,9 +21,9 @@ use crate::{
 /// What was logged about all watches of the process.
 #[derive(Default)]
 pub(super) struct Reports {
-    failures: Notices,
-    unreadable: Notices,
-    lists: Notices,
+    failures: FaultLog,
+    unreadable: FaultLog,
+    lists: FaultLog,
     /// The numbers of the watches that fail now.
     failing: BTreeSet<usize>,
 }
@@ -220,7 +220,7 @@ impl WatchLog {
             let Reports { failures, unreadable, lists, failing } = &mut *reports;
             (failures.summary(now), unreadable.summary(now), lists.summary(now), failing.len())
         };
-        if let Some(NoticeSummary { count, first }) = failures {
+        if let Some(FaultSummary { count, first }) = failures {
             tracing::warn!(
                 count,
                 failing,
@@ -228,7 +228,7 @@ impl WatchLog {
                 "more requests for pods failed in the last minute; retrying"
             );
         }
-        if let Some(NoticeSummary { count, first }) = unreadable {
+        if let Some(FaultSummary { count, first }) = unreadable {
             let pods = first;
             tracing::warn!(
                 count,
@@ -236,7 +236,7 @@ impl WatchLog {
                 "more pods could not be decoded in the last minute; their records stay as they are"
             );
         }
-        if let Some(NoticeSummary { count, first }) = lists {
+        if let Some(FaultSummary { count, first }) = lists {
             tracing::info!(count, namespaces = first, "more namespaces were listed in the last minute");
         }
     }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | one fault that lasts | [`Reminder`] | at once, then at growing intervals |
 //! | an outage of the registry, which may fail and recover all the time | [`Outage`] | its start, once per minute, its end |
-//! | many faults at once | [`Notices`] | the first ones of different causes; the others as a count per minute |
+//! | many faults at once | [`FaultLog`] | the first ones of different causes; the others as a count per minute |
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ impl Outage {
 
 /// Many faults at once, of which a few are logged. The others are counted.
 #[derive(Debug, Default)]
-pub struct Notices {
+pub struct FaultLog {
     /// The causes that were logged in this interval.
     logged: Vec<String>,
     /// The number of faults that were not logged.
@@ -124,13 +124,13 @@ pub struct Notices {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct NoticeSummary {
+pub struct FaultSummary {
     pub count: u64,
     /// The first names, separated by commas.
     pub first: String,
 }
 
-impl Notices {
+impl FaultLog {
     /// Whether to log this fault on its own line. If not, it is counted.
     pub fn note(&mut self, name: &str, cause: &str, now: Moment) -> bool {
         if self.logged.is_empty() && self.more == 0 {
@@ -148,13 +148,13 @@ impl Notices {
     }
 
     /// The faults that were counted, once the interval is over.
-    pub fn summary(&mut self, now: Moment) -> Option<NoticeSummary> {
+    pub fn summary(&mut self, now: Moment) -> Option<FaultSummary> {
         if self.ends_at.is_none_or(|ends_at| now < ends_at) {
             return None;
         }
         self.logged.clear();
         let (count, first) = (std::mem::take(&mut self.more), std::mem::take(&mut self.named).join(", "));
-        (count > 0).then_some(NoticeSummary { count, first })
+        (count > 0).then_some(FaultSummary { count, first })
     }
 }
 
@@ -205,28 +205,25 @@ mod tests {
 
     #[test]
     fn many_faults_become_few_lines_and_a_summary() {
-        let mut notices = Notices::default();
-        let logged = (0..5_000).filter(|n| notices.note(&format!("ns-{n}"), &n.to_string(), at(0))).count();
-        assert_eq!((logged, notices.summary(at(59))), (5, None));
+        let mut log = FaultLog::default();
+        let logged = (0..5_000).filter(|n| log.note(&format!("ns-{n}"), &n.to_string(), at(0))).count();
+        assert_eq!((logged, log.summary(at(59))), (5, None));
         let first = "ns-5, ns-6, ns-7, ns-8, ns-9".to_owned();
-        assert_eq!(
-            (notices.summary(at(60)), notices.summary(at(61))),
-            (Some(NoticeSummary { count: 4_995, first }), None)
-        );
-        assert!(notices.note("ns-1", "1", at(62)), "another interval");
+        assert_eq!((log.summary(at(60)), log.summary(at(61))), (Some(FaultSummary { count: 4_995, first }), None));
+        assert!(log.note("ns-1", "1", at(62)), "another interval");
     }
 
     #[test]
     fn distinct_causes_are_bounded() {
-        let mut notices = Notices::default();
-        (0..20_000).for_each(|n| _ = notices.note(&format!("pod-{n}"), &format!("cause {n}"), at(1)));
-        assert_eq!((notices.logged.len(), notices.named.len()), (LOGGED_MAX, NAMES_MAX));
+        let mut log = FaultLog::default();
+        (0..20_000).for_each(|n| _ = log.note(&format!("pod-{n}"), &format!("cause {n}"), at(1)));
+        assert_eq!((log.logged.len(), log.named.len()), (LOGGED_MAX, NAMES_MAX));
     }
 
     #[test]
     fn each_cause_is_logged_once_per_interval() {
-        let mut notices = Notices::default();
-        let logged = (0..100).filter(|n| notices.note(["a", "b"][n % 2], "invalid type", at(0))).count();
-        assert_eq!((logged, notices.summary(at(60))), (1, Some(NoticeSummary { count: 99, first: "b, a".into() })));
+        let mut log = FaultLog::default();
+        let logged = (0..100).filter(|n| log.note(["a", "b"][n % 2], "invalid type", at(0))).count();
+        assert_eq!((logged, log.summary(at(60))), (1, Some(FaultSummary { count: 99, first: "b, a".into() })));
     }
 }
