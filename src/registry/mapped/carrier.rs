@@ -1,4 +1,4 @@
-//! Carries requests to the registry: over HTTP, or in tests to a registry in memory.
+//! Carries requests to the registry: over HTTP, or in tests to a registry in the same process.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub struct Exchanged {
     pub retry_after: Option<Duration>,
 }
 
-/// A registry in memory. It is asked as one over HTTP would be, so that tests need neither sockets nor real time.
-pub trait MemoryRegistry: Send + Sync + 'static {
+/// A registry in the same process. It is asked as one over HTTP would be, so that tests need neither sockets nor real time.
+pub trait LocalRegistry: Send + Sync + 'static {
     /// Answers one request, which needs no credentials. It ends within the request timeout.
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>>;
 }
@@ -25,5 +25,5 @@ pub trait MemoryRegistry: Send + Sync + 'static {
 /// How requests reach the registry.
 pub(super) enum Carrier {
     Http(Connection),
-    Memory(Box<dyn MemoryRegistry>),
+    Local(Box<dyn LocalRegistry>),
 }

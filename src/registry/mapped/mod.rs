@@ -79,7 +79,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 
 use self::{
-    carrier::MemoryRegistry,
+    carrier::LocalRegistry,
     deletion_log::DeletionLog,
     kind::KindClient,
     notices::NoticeState,
@@ -195,9 +195,9 @@ impl TargetClient {
         self
     }
 
-    /// Makes a client of a registry in memory.
-    pub fn in_memory(target: &'static Target, registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
-        Self::over(target, TargetTransport::in_memory(registry, timeout))
+    /// Makes a client of a registry in the same process.
+    pub fn local(target: &'static Target, registry: Box<dyn LocalRegistry>, timeout: Duration) -> Self {
+        Self::over(target, TargetTransport::local(registry, timeout))
     }
 
     fn over(target: &'static Target, transport: TargetTransport) -> Self {

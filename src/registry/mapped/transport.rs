@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     auth::{Auth, Outgoing},
-    carrier::{Carrier, Exchanged, MemoryRegistry},
+    carrier::{Carrier, Exchanged, LocalRegistry},
     recorder::{Exchange, ExchangeLog, milliseconds},
     secrets::{redact, redact_body},
     sign::Signer,
@@ -82,9 +82,9 @@ impl TargetTransport {
     }
 
     /// Without credentials and limits.
-    pub(super) fn in_memory(registry: Box<dyn MemoryRegistry>, timeout: Duration) -> Self {
+    pub(super) fn local(registry: Box<dyn LocalRegistry>, timeout: Duration) -> Self {
         let answer_bytes = usize::try_from(ANSWER_BYTES).unwrap_or(usize::MAX);
-        let (carrier, answers) = (Carrier::Memory(registry), AtomicU64::new(0));
+        let (carrier, answers) = (Carrier::Local(registry), AtomicU64::new(0));
         let (auth, signer) = (Auth::None, Signer::None);
         Self { carrier, auth, signer, pacer: None, log: None, answers, timeout, answer_bytes }
     }
@@ -109,7 +109,7 @@ impl TargetTransport {
         let begun = Instant::now();
         let result = match &self.carrier {
             Carrier::Http(connection) => self.send_over(connection, request).await,
-            Carrier::Memory(registry) => registry.exchange(request.clone()).await,
+            Carrier::Local(registry) => registry.exchange(request.clone()).await,
         };
         self.answers.fetch_add(result.is_ok().into(), Ordering::Relaxed);
         self.record(request, &result, begun.elapsed());

@@ -6,6 +6,7 @@
 //! kubelet or a substitute.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these helpers are part of tests")]
 
+mod chaos;
 mod chart;
 mod described;
 mod drift;
@@ -15,6 +16,5 @@ mod leadership;
 mod life;
 mod rbac;
 mod receipts;
-mod rounds;
 mod workloads;
 mod world;

@@ -25,7 +25,7 @@ use pod_registrar::{
     },
     registry::mapped::{
         TargetClient,
-        carrier::{Exchanged, MemoryRegistry},
+        carrier::{Exchanged, LocalRegistry},
     },
     store::{StoreWriter, View},
     telemetry::{health::Health, metrics::Metrics},
@@ -67,7 +67,7 @@ struct Bulk {
     batches: Arc<Mutex<usize>>,
 }
 
-impl MemoryRegistry for Bulk {
+impl LocalRegistry for Bulk {
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
         let registry = self.clone();
         Box::pin(async move {
@@ -102,12 +102,12 @@ fn client(members: &str, registry: Bulk) -> TargetClient {
     client_of(TARGET, members, registry)
 }
 
-fn client_of(target: &str, members: &str, registry: impl MemoryRegistry) -> TargetClient {
+fn client_of(target: &str, members: &str, registry: impl LocalRegistry) -> TargetClient {
     let loaded = load("targets.yaml", &format!("{target}{members}")).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let owner = RecordOwner { cluster_id: "c".into(), cluster_name: "c".into(), owner: "o".into() };
     let target = Target::compile(&loaded.targets[0].spec, &owner).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let options = options();
-    TargetClient::in_memory(Box::leak(Box::new(target)), Box::new(registry), options.request_timeout)
+    TargetClient::local(Box::leak(Box::new(target)), Box::new(registry), options.request_timeout)
         .with_lookups(options.max_in_flight)
 }
 
@@ -191,7 +191,7 @@ async fn pages_are_registered_in_full_batches() {
 #[derive(Clone, Default)]
 struct Careless(Arc<Mutex<usize>>);
 
-impl MemoryRegistry for Careless {
+impl LocalRegistry for Careless {
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
         let body = match request.method.as_str() {
             "PUT" => {
@@ -227,7 +227,7 @@ struct Typed {
     writes: Arc<Mutex<usize>>,
 }
 
-impl MemoryRegistry for Typed {
+impl LocalRegistry for Typed {
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
         let mut records = self.records.lock();
         let body = match (request.method.as_str(), request.url.trim_start_matches("http://registry/systems/")) {

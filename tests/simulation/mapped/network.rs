@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use pod_registrar::{
     mapping::{answer::Answer, request::RenderedRequest},
     reconcile::outcome::Failure,
-    registry::mapped::carrier::{Exchanged, MemoryRegistry},
+    registry::mapped::carrier::{Exchanged, LocalRegistry},
 };
 use serde_json::{Value as Json, json};
 
@@ -28,7 +28,7 @@ pub(crate) struct RestConnection {
     pub(crate) process: usize,
 }
 
-impl MemoryRegistry for RestConnection {
+impl LocalRegistry for RestConnection {
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>> {
         let connection = self.clone();
         Box::pin(async move { connection.send(request).await })

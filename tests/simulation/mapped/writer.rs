@@ -38,7 +38,7 @@ impl Drop for Waiting<'_> {
 impl Writer {
     pub(crate) fn new(shared: Shared, process: usize, rest: Rest) -> Self {
         let connection = RestConnection { shared: shared.clone(), process };
-        let client = TargetClient::in_memory(target(rest), Box::new(connection), REQUEST_TIMEOUT).with_lookups(4);
+        let client = TargetClient::local(target(rest), Box::new(connection), REQUEST_TIMEOUT).with_lookups(4);
         let memory = ProcessMemory { shared: shared.clone(), process };
         let client = if rest.remembers { client.with_memory(Box::new(memory)) } else { client };
         Self { shared, process, client }
