@@ -374,10 +374,8 @@ impl Delivery {
         ledger: &mut Ledger,
         now: Moment,
     ) -> Result<Encoded<O>, Vec<DeliveryEffect>> {
-        let (bytes, most) = (operation.record_bytes, registry.max_record_bytes);
-        if bytes <= most {
-            return Ok(operation);
-        }
+        let bytes = operation.record_bytes;
+        let Some(most) = registry.max_record_bytes.filter(|most| bytes > *most) else { return Ok(operation) };
         begin(&operation, ledger, now);
         let cause = format!("the record has {bytes} bytes, the registry takes {most}");
         Err(self.reject(&operation.uid, cause, ledger, now))

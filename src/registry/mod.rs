@@ -203,7 +203,8 @@ pub struct RecordId {
 pub struct Capabilities {
     pub max_batch_items: usize,
     pub max_batch_bytes: usize,
-    pub max_record_bytes: usize,
+    /// None if it takes records of any size.
+    pub max_record_bytes: Option<usize>,
     pub features: Features,
 }
 

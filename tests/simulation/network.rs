@@ -266,7 +266,7 @@ impl Registry for Connection {
             Ok(Capabilities {
                 max_batch_items: usize::from(setup.batch),
                 max_batch_bytes: 1 << 20,
-                max_record_bytes: 64 << 10,
+                max_record_bytes: Some(64 << 10),
                 features,
             })
         })

@@ -221,7 +221,7 @@ fn capabilities_in(answer: &HttpAnswer) -> Result<Capabilities, Failure> {
         // A batch is built in memory before it is sent.
         max_batch_items: max_batch_items.min(BATCH_MAX.0),
         max_batch_bytes: max_batch_bytes.min(BATCH_MAX.1),
-        max_record_bytes,
+        max_record_bytes: Some(max_record_bytes),
         features: Features { batches: has(BATCH), digests: has(DIGEST_INVENTORY), ..Features::ALL },
     })
 }

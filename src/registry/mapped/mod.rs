@@ -353,7 +353,7 @@ impl Registry for TargetClient {
             remembers: self.remembers(),
             ..Features::default()
         };
-        Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: usize::MAX, features })
+        Ok(Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: None, features })
     }
 
     async fn open_session(&self, _: OpenSession) -> Result<SessionOpened, Failure> {

@@ -318,7 +318,7 @@ impl Registry for Fake {
         Ok(Capabilities {
             max_batch_items: state.max_batch_items,
             max_batch_bytes: state.max_batch_bytes,
-            max_record_bytes: 64 << 10,
+            max_record_bytes: Some(64 << 10),
             features: state.features,
         })
     }

@@ -91,7 +91,7 @@ pub(super) fn capabilities(rng: &mut Rng) -> Result<Capabilities, Failure> {
         let [max_batch_items, max_batch_bytes, max_record_bytes] =
             [(); 3].map(|()| usize::try_from(number(rng)).unwrap());
         let features = Features { batches: rng.bool(), digests: rng.bool(), ..Features::ALL };
-        Capabilities { max_batch_items, max_batch_bytes, max_record_bytes, features }
+        Capabilities { max_batch_items, max_batch_bytes, max_record_bytes: Some(max_record_bytes), features }
     })
 }
 

@@ -43,14 +43,13 @@ pub(super) struct MemberResult {
 pub(super) fn chunks<'a>(batch: &BatchRequest, members: Vec<Member<'a>>) -> Vec<Vec<Member<'a>>> {
     // The request's own members need some room.
     let most_bytes = batch.limits.bytes.unwrap_or(BYTES).saturating_mul(9) / 10;
-    let (most_records, most_operations) =
-        (batch.limits.records.unwrap_or(usize::MAX), batch.limits.operations.unwrap_or(usize::MAX));
+    let (most_records, most_operations) = (batch.limits.records, batch.limits.operations);
     let mut chunks: Vec<Vec<Member<'_>>> = Vec::new();
     let (mut bytes, mut operations) = (0, 0);
     for member in members {
         let fits = chunks.last().is_some_and(|chunk| {
-            chunk.len() < most_records
-                && operations + member.operations.len() <= most_operations
+            most_records.is_none_or(|most| chunk.len() < most)
+                && most_operations.is_none_or(|most| operations + member.operations.len() <= most)
                 && bytes + member.bytes <= most_bytes
         });
         if !fits {
