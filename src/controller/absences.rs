@@ -21,6 +21,7 @@ use super::{
     lists::Lists,
     records::ListedRecords,
     requests::{NamesPurpose, Request},
+    session::HeldBecause,
 };
 use crate::{
     model::{moment::Moment, pod::PodRef, uid::Uid},
@@ -363,8 +364,9 @@ impl Absences {
         self.guard.scope_declared();
     }
 
-    pub(super) fn is_operator_needed(&self) -> bool {
-        self.guard.is_operator_needed()
+    /// What the next process has to know.
+    pub(super) fn held_because(&self) -> HeldBecause {
+        HeldBecause { operator_needed: self.guard.is_operator_needed(), contested: self.are_contested() }
     }
 
     /// Whether another writer may be alive.

@@ -250,7 +250,7 @@ impl<R: Registry> EventLoop<R> {
             self.absences.scope_declared();
             self.session.declare_settled(now);
         }
-        self.session.declare(self.absences.is_operator_needed(), self.absences.are_contested(), now);
+        self.session.declare(self.absences.held_because(), now);
     }
 
     /// Waits for the requests in flight, and closes the session.

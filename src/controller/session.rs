@@ -68,6 +68,15 @@ pub(super) struct SessionFacts {
     pub(super) pending: usize,
 }
 
+/// What holds deletions, also those of the next process.
+#[derive(Clone, Copy)]
+pub(super) struct HeldBecause {
+    /// An operator has to approve the deletion of nearly all records.
+    pub(super) operator_needed: bool,
+    /// Another writer may be alive.
+    pub(super) contested: bool,
+}
+
 /// What follows for the other parts.
 #[must_use]
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{LocalStep, SessionEffect, SessionFacts, WriterSession};
+use super::{HeldBecause, LocalStep, SessionEffect, SessionFacts, WriterSession};
 use crate::{
     controller::requests::{AskedHolder, Request},
     model::moment::Moment,
@@ -226,8 +226,12 @@ impl WriterSession {
         self.session.reopen(now);
     }
 
-    /// Declares whether an operator is needed, and whether another writer may be alive.
-    pub(in crate::controller) fn declare(&mut self, operator_needed: bool, contested: bool, now: Moment) {
+    /// Declares what holds deletions.
+    pub(in crate::controller) fn declare(
+        &mut self,
+        HeldBecause { operator_needed, contested }: HeldBecause,
+        now: Moment,
+    ) {
         if operator_needed && self.declared != Some(DeclaredSettings::OperatorNeeded) && self.is_open() {
             self.declared = Some(DeclaredSettings::OperatorNeeded);
             self.session.reopen(now);
