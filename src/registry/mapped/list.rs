@@ -3,7 +3,10 @@
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure, renamed::RenamedRecords};
+use super::{
+    KindClient, identify::ListedIds, ineffective::IneffectiveReport, judge::failure, renamed::RenamedRecords,
+    unlisted::Coverage,
+};
 use crate::{
     mapping::{
         answer::Answer,
@@ -72,8 +75,9 @@ impl KindClient {
                 self.end_doubles(&mut list, &mut page);
                 self.end_renamed(&mut list, &mut page).map_err(|error| self.unusable(&error))?;
                 let mut records = self.records.lock();
-                let may_skip = self.kind.assigns() && list.reader.may_skip();
-                page.extend(records.complete_list(list.begun, &list.listed.keys, may_skip));
+                let has_gaps = self.kind.assigns() && list.reader.may_skip();
+                let coverage = if has_gaps { Coverage::WithGaps } else { Coverage::All };
+                page.extend(records.complete_list(list.begun, &list.listed.keys, coverage));
                 report(records.differing.take_unexplained(), records.ineffective.end_list());
                 return Ok(inventory_page(page, &mut list, None));
             };

@@ -36,7 +36,7 @@ use super::{
     renamed::KnownIds,
     shown::ShownRecords,
     table::{Fact, RecordTable, Row},
-    unlisted::Unlisted,
+    unlisted::{Coverage, Unlisted},
 };
 use crate::{
     mapping::{items::RegistryItem, target::RenderedRecord, writes::Held},
@@ -422,13 +422,13 @@ impl Records {
         news.next().map(|(key, remote)| (key.clone(), remote.clone()))
     }
 
-    /// The list is complete and showed these keys. `may_skip` says whether it may have skipped others, so that a second
-    /// list has to agree. Returns further records that count as held, although it lacks them.
+    /// The list is complete and showed these keys. If it has gaps, a second list has to agree. Returns further records
+    /// that count as held, although it lacks them.
     pub(super) fn complete_list(
         &mut self,
         begun: Instant,
         shown: &HashSet<Uid>,
-        may_skip: bool,
+        coverage: Coverage,
     ) -> Vec<(Uid, Fingerprint)> {
         self.is_listing = false;
         self.shown.complete_list(begun);
@@ -438,7 +438,7 @@ impl Records {
             recent.filter_map(|(key, recent)| Some((key.clone(), recent.fingerprint?))).collect();
         let written: HashSet<Uid> = self.recent.keys().cloned().collect();
         let Self { table, missing, uncertain, attempts, unlisted, ineffective, moved, .. } = self;
-        unlisted.end_list(shown.is_empty(), may_skip);
+        unlisted.end_list(shown.is_empty(), coverage);
         // A create without a clear answer is sent again only after two lists without its record.
         uncertain.iter_mut().filter(|(key, until)| begun > **until && !shown.contains(*key)).for_each(
             |(key, until)| {

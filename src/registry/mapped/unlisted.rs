@@ -32,18 +32,41 @@ pub(super) struct Unlisted {
     /// The first record that the registry acknowledged since, with its id.
     first: Option<(Uid, String)>,
     is_reported: bool,
-    /// Whether a list of this term is complete.
-    has_list: bool,
-    /// Whether the only complete list of this term may have skipped records.
-    may_have_skipped: bool,
-    /// Whether the last list may have skipped records.
-    may_skip: bool,
+    lists: CompleteLists,
     /// Records without a clear answer that the last list may have skipped, and those that the list before may have.
     skipped: HashSet<Uid>,
     skipped_before: HashSet<Uid>,
     /// The number of lists in a row that were read to confirm the one before, and whether another one is to confirm it.
     confirming: u8,
     is_asked: bool,
+}
+
+/// The complete lists of this term, with what the last one covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CompleteLists {
+    #[default]
+    None,
+    One(Coverage),
+    Several(Coverage),
+}
+
+/// What a complete list covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coverage {
+    All,
+    /// It may have skipped records.
+    WithGaps,
+}
+
+impl CompleteLists {
+    fn add(&mut self, coverage: Coverage) {
+        *self = if *self == Self::None { Self::One(coverage) } else { Self::Several(coverage) };
+    }
+
+    /// Whether the last list may have skipped records.
+    fn last_has_gaps(self) -> bool {
+        matches!(self, Self::One(Coverage::WithGaps) | Self::Several(Coverage::WithGaps))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,32 +105,30 @@ impl Unlisted {
 
     /// A complete list lacks this record, which was there.
     pub(super) fn lacks(&mut self, key: &Uid, was_shown: bool) {
-        self.lacking.insert(key.clone(), Lacking { was_shown, is_wanted: false, is_once: self.may_skip });
+        self.lacking.insert(key.clone(), Lacking { was_shown, is_wanted: false, is_once: self.lists.last_has_gaps() });
     }
 
-    /// A list is complete. What it lacks follows. `may_skip` says whether it may have skipped records.
-    pub(super) fn end_list(&mut self, shows_none: bool, may_skip: bool) {
+    /// A list is complete. What it lacks follows.
+    pub(super) fn end_list(&mut self, shows_none: bool, coverage: Coverage) {
         self.confirming = if std::mem::take(&mut self.is_asked) { self.confirming + 1 } else { 0 };
         self.lacking.retain(|_, lacking| {
             lacking.is_once = false;
             std::mem::take(&mut lacking.is_wanted)
         });
         self.shows_none |= shows_none;
-        self.may_skip = may_skip;
-        self.may_have_skipped = may_skip && !self.has_list;
-        self.has_list = true;
+        self.lists.add(coverage);
         self.skipped_before = std::mem::take(&mut self.skipped);
     }
 
     /// The last list lacks a record whose create had no clear answer. Returns whether it is the first such list, which
     /// may have skipped the record.
     pub(super) fn is_skipped_once(&mut self, key: &Uid) -> bool {
-        self.may_skip && !self.skipped_before.contains(key) && self.skipped.insert(key.clone())
+        self.lists.last_has_gaps() && !self.skipped_before.contains(key) && self.skipped.insert(key.clone())
     }
 
     /// Whether the only list of this term may have skipped records.
     pub(super) fn may_have_skipped(&self) -> bool {
-        self.may_have_skipped
+        self.lists == CompleteLists::One(Coverage::WithGaps)
     }
 
     /// Whether a single list lacks a record to be written, which was there.
@@ -124,7 +145,7 @@ impl Unlisted {
 
     /// Whether a single list lacks records that may be there.
     fn may_miss(&self) -> bool {
-        self.may_have_skipped || !self.skipped.is_empty() || self.lacking.values().any(|lacking| lacking.is_once)
+        self.may_have_skipped() || !self.skipped.is_empty() || self.lacking.values().any(|lacking| lacking.is_once)
     }
 
     /// Whether a record to be written may be there, although a list lacks it.
@@ -169,11 +190,11 @@ mod tests {
         let mut unlisted = Unlisted::default();
         unlisted.acknowledged(&a, "a");
         assert!(unlisted.first().is_none(), "no list was empty");
-        unlisted.end_list(true, false);
+        unlisted.end_list(true, Coverage::All);
         unlisted.acknowledged(&a, "1");
         unlisted.acknowledged(&b, "2");
         assert_eq!(unlisted.first(), Some(&(a.clone(), "1".to_owned())));
-        unlisted.end_list(false, false);
+        unlisted.end_list(false, Coverage::All);
         assert!(unlisted.shows_none(), "a list of records that were not read proves nothing");
         unlisted.shown(&b);
         assert!(!unlisted.shows_none() && unlisted.first().is_none());
@@ -198,11 +219,11 @@ mod tests {
         for _ in 0..2 {
             // Each of them may have skipped the record.
             for _ in 0..CONFIRMING_MAX {
-                unlisted.end_list(false, true);
+                unlisted.end_list(false, Coverage::WithGaps);
                 unlisted.lacks(&Uid::from("a"), true);
                 assert!(unlisted.awaits_list() && unlisted.awaits_list());
             }
-            unlisted.end_list(false, true);
+            unlisted.end_list(false, Coverage::WithGaps);
             unlisted.lacks(&Uid::from("a"), true);
             assert!(!unlisted.awaits_list(), "the next one comes at the resync");
         }
@@ -212,12 +233,12 @@ mod tests {
     fn record_without_a_pod_is_forgotten() {
         let (a, b) = (Uid::from("a"), Uid::from("b"));
         let mut unlisted = Unlisted::default();
-        unlisted.end_list(false, false);
+        unlisted.end_list(false, Coverage::All);
         unlisted.lacks(&a, true);
         unlisted.lacks(&b, false);
         for _ in 0..3 {
             assert!(unlisted.was_never_shown(&b), "it is to be written after each list");
-            unlisted.end_list(false, false);
+            unlisted.end_list(false, Coverage::All);
         }
         assert!(!unlisted.is_lacking(&a) && unlisted.lacking.len() == 1);
     }
