@@ -16,21 +16,21 @@
 //! | you look for | it is in |
 //! | --- | --- |
 //! | how a registry's list becomes ledger entries | `registry::mapped::kinds` pages what `registry::mapped::list` read; `controller::inventory` checks the pages, `controller::resync` and its `learning` take them, and `Ledger::inventory_has` sets the entries |
-//! | what is sent for a pod | [`reconcile::decide`], one pure function for events and for full reconciles |
+//! | what is sent for a pod | [`reconcile::decide`], one pure function for events and for full reconciles, asked by `controller::comparison` |
 //! | which record a pod has in a registry | [`registry::Registry::project`], kept by `controller::records` |
-//! | what the registry is believed to hold | [`reconcile::ledger`], owned by the event loop |
+//! | what the registry is believed to hold | [`reconcile::ledger`], owned by `controller::comparison` |
 //! | whether an absent pod is a deletion | [`reconcile::absence`], driven by `controller::absences` |
 //! | how writes are limited and retried | the table in `controller::delivery` |
-//! | in which order records that belong together are written | [`reconcile::order`], asked by `controller::event_loop::order` |
+//! | in which order records that belong together are written | [`reconcile::order`], asked by `controller::comparison::relatives` |
 //! | what a registry's answer means | [`registry::client::judge`] |
 //! | what follows when an answer is lost | `controller::delivery::answers` and `Ledger::fail`: the entry becomes uncertain and is retried; [`reconcile::early_resync`] reads the inventory if there are many |
 //! | how a registry that a file describes is written and read | [`registry::mapped`] |
 //! | what a file remembers of a registry that cannot be listed | [`registry::mapped::memory`] |
 //! | how pods are listed and watched | [`kubernetes::watch`] |
 //! | who leads, and how approvals are read | [`kubernetes::lease`], decided by [`reconcile::election`] |
-//! | how a pod shows that it is registered | [`kubernetes::receipts`], decided by [`reconcile::receipts`]; `controller::event_loop::receipts` says what the registry holds |
+//! | how a pod shows that it is registered | [`kubernetes::receipts`], decided by [`reconcile::receipts`]; `controller::comparison::registration` says what the registry holds |
 //! | what people are shown of one pod | [`controller::explain`], asked by the page in `commands::run::pod_page` |
-//! | what people are shown of a target | `controller::activity` collects it, [`admin::page`] and `commands::status` show it |
+//! | what people are shown of a target | `controller::display` collects it, [`admin::page`] and `commands::status` show it |
 //! | a flag | [`cli`] |
 //! | a new command | [`commands`], a file or folder with the name of the command |
 //! | a rule of protocol v1 that `conformance` checks | [`conformance`], by the part of the protocol |
