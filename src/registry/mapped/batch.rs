@@ -25,6 +25,7 @@ use super::{
     judge::{Ruling, Stop, rule, verdict},
     knowledge::Knowledge,
     put::{Put, STRIKES_MAX, id_of},
+    table::Fact,
 };
 use crate::{
     mapping::{
@@ -175,7 +176,7 @@ impl KindClient {
         let operations = operations.map_err(|error| Stop::rejected(error.to_string()))?;
         let bytes = operations.iter().map(|operation| operation.to_string().len() + 1).sum();
         let record = if let MappedOperation::Put(record) = &encoded.body { Some(&**record) } else { None };
-        let creates = record.is_some() && !known.exists && batch.assigns();
+        let creates = record.is_some() && !known.has(Fact::Exists) && batch.assigns();
         Ok(Some((index, Member { place, key: &encoded.uid, id, change, record, operations, bytes, creates })))
     }
 
@@ -408,7 +409,7 @@ impl KindClient {
         let batch = self.kind.batches.iter().find(|batch| batch.puts());
         let batch = batch.ok_or_else(|| Stop::rejected("the target has no request that writes"))?;
         let known = self.records.lock().knowledge(put.key);
-        let creates = !known.exists && batch.assigns();
+        let creates = !known.has(Fact::Exists) && batch.assigns();
         if creates && known.is_uncertain {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));

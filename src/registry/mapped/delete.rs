@@ -8,6 +8,7 @@ use super::{
     judge::{Ruling, Stop, rule},
     knowledge::Knowledge,
     put::id_of,
+    table::Fact,
 };
 use crate::{
     mapping::{
@@ -114,7 +115,7 @@ impl KindClient {
         }
         let lacks_words = self.deletion_lacks_words(deletion, known);
         let is_ours = if self.kind.reads_mark() {
-            known.is_verified || known.is_written
+            known.has(Fact::Verified) || known.has(Fact::Written)
         } else {
             known.may_be_written() || self.kind.exclusive
         };
@@ -137,7 +138,7 @@ impl KindClient {
                 if item.gone { Ok(Permit::Nothing) } else { Ok(Permit::Granted) }
             }
             // The registry refused a write and may have applied it; the record is still ours.
-            Lookup::Unknown if is_ours && (known.exists || !lacks_words) => Ok(Permit::Granted),
+            Lookup::Unknown if is_ours && (known.has(Fact::Exists) || !lacks_words) => Ok(Permit::Granted),
             Lookup::Unknown if known.is_uncertain => {
                 Err(Stop::retry("the last create had no clear answer; waiting for the next list"))
             }

@@ -1,5 +1,6 @@
 //! What is known about one record before it is written or deleted.
 
+use super::table::{Fact, Facts};
 use crate::mapping::{
     words::{Word, WordSet},
     writes::Held,
@@ -11,21 +12,19 @@ pub(super) struct Knowledge {
     /// None if the record's id is its key.
     pub(super) id: Option<String>,
     pub(super) held: Held,
-    pub(super) exists: bool,
-    pub(super) is_verified: bool,
-    pub(super) is_written: bool,
-    /// A list or a lookup showed it to this process.
-    pub(super) is_shown: bool,
-    /// A put was begun, and not clearly refused.
-    pub(super) is_tried: bool,
+    pub(super) facts: Facts,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,
 }
 
 impl Knowledge {
+    pub(super) fn has(&self, fact: Fact) -> bool {
+        self.facts.has(fact)
+    }
+
     /// Whether the registry may hold the record because this process, or one before it with the memory, wrote it.
     pub(super) fn may_be_written(&self) -> bool {
-        self.is_written || self.is_tried
+        self.has(Fact::Written) || self.has(Fact::Tried)
     }
 
     /// Whether a request with these words uses one that the registry tells, and that is not known.

@@ -30,6 +30,7 @@ use super::{
     judge::{Ruling, Stop, rule},
     knowledge::Knowledge,
     shown::Unshown,
+    table::Fact,
 };
 use crate::{
     mapping::{
@@ -78,12 +79,12 @@ impl KindClient {
             match self.write_once(put, &known).await? {
                 Ruling::Done => return Ok(()),
                 // Something else than the registry may say so, and a second create would make a second record.
-                Ruling::Absent if known.exists && self.assigns() && self.kind.find.is_some() => {
+                Ruling::Absent if known.has(Fact::Exists) && self.assigns() && self.kind.find.is_some() => {
                     if self.look_up(put, &mut known).await? {
                         return Ok(());
                     }
                 }
-                Ruling::Absent if known.exists && self.creates() => {
+                Ruling::Absent if known.has(Fact::Exists) && self.creates() => {
                     self.unless_on_its_way(put.key)?;
                     self.records.lock().is_absent(put.key);
                     known = Knowledge::default();
@@ -133,13 +134,16 @@ impl KindClient {
 
     /// A record that this process created, and that nothing has shown yet, cannot be updated if that needs its name.
     fn unless_untold(&self, put: &Put<'_>, known: &Knowledge) -> Result<(), Stop> {
-        let is_unread = known.exists && known.is_written && !known.is_shown && self.kind.list().is_some();
+        let is_unread = known.has(Fact::Exists)
+            && known.has(Fact::Written)
+            && !known.has(Fact::Shown)
+            && self.kind.list().is_some();
         if is_unread && self.put_lacks_words(put, known) { Err(Stop::retry(UNTOLD)) } else { Ok(()) }
     }
 
     /// A record that an earlier term may have created is not created.
     fn unless_unshown(&self, known: &Knowledge) -> Result<(), Stop> {
-        if known.exists || !self.assigns() {
+        if known.has(Fact::Exists) || !self.assigns() {
             return Ok(());
         }
         let stop = |after, cause: &str| Err(Stop::Verdict(Verdict::Retry { after, cause: cause.to_owned() }));
@@ -155,7 +159,7 @@ impl KindClient {
 
     /// A second record is not created if the registry does not show what it acknowledged.
     async fn unless_unlisted(&self, put: &Put<'_>, known: &Knowledge) -> Result<(), Stop> {
-        if known.exists || !(self.creates() || self.assigns()) {
+        if known.has(Fact::Exists) || !(self.creates() || self.assigns()) {
             return Ok(());
         }
         if self.kind.find.is_none() {
@@ -183,7 +187,7 @@ impl KindClient {
     fn put_lacks_words(&self, put: &Put<'_>, known: &Knowledge) -> bool {
         let write = match &self.kind.writes {
             Writes::Put(write) => write,
-            Writes::CreateUpdate { create, .. } if !known.exists => create,
+            Writes::CreateUpdate { create, .. } if !known.has(Fact::Exists) => create,
             Writes::CreateUpdate { update, .. } => update,
             Writes::Batches => return self.put_operations_lack_words(put, known),
             Writes::Nothing => return false,
@@ -196,13 +200,14 @@ impl KindClient {
     fn may_be_unlisted(&self, key: &Uid, known: &Knowledge) -> bool {
         let mut records = self.records.lock();
         let may_hide = self.assigns() && records.unlisted.shows_none();
-        !known.exists && (may_hide || (self.creates() || self.assigns()) && records.unlisted.is_lacking(key))
+        !known.has(Fact::Exists) && (may_hide || (self.creates() || self.assigns()) && records.unlisted.is_lacking(key))
     }
 
     fn is_looked_up_first(&self, key: &Uid, known: &Knowledge) -> bool {
-        let may_be_foreign = self.kind.may_meet_others() && !known.is_verified && !known.is_written;
-        let may_be_held = self.kind.list().is_none() && !known.is_verified;
-        let is_unshown = self.assigns() && !known.exists && self.records.lock().unshown() != Unshown::IsMissing;
+        let may_be_foreign = self.kind.may_meet_others() && !known.has(Fact::Verified) && !known.has(Fact::Written);
+        let may_be_held = self.kind.list().is_none() && !known.has(Fact::Verified);
+        let is_unshown =
+            self.assigns() && !known.has(Fact::Exists) && self.records.lock().unshown() != Unshown::IsMissing;
         known.is_uncertain || may_be_foreign || may_be_held || is_unshown || self.may_be_unlisted(key, known)
     }
 
@@ -246,7 +251,7 @@ impl KindClient {
 
     /// The registry says that the record exists.
     async fn after_exists(&self, put: &Put<'_>, known: &mut Knowledge, reason: String) -> Result<(), Stop> {
-        let was_known = known.exists;
+        let was_known = known.has(Fact::Exists);
         self.records.lock().not_created(put.key);
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),
@@ -256,7 +261,7 @@ impl KindClient {
                 self.brought_back(put, known)
             }
             // Without `find`, a list of this term showed it as gone.
-            Lookup::Unknown if !was_known && known.is_verified => self.brought_back(put, known),
+            Lookup::Unknown if !was_known && known.has(Fact::Verified) => self.brought_back(put, known),
             // A list may lag, and so may `find`.
             Lookup::Nothing if self.records.lock().strike(put.key) < STRIKES_MAX => {
                 let after = self.kind.list().map(|list| list.lag).filter(|lag| !lag.is_zero());
@@ -271,13 +276,13 @@ impl KindClient {
 
     /// A record of ours that is gone and keeps its key cannot be created: an update brings it back.
     fn brought_back(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<(), Stop> {
-        known.exists = true;
+        known.facts.set(Fact::Exists, true);
         if self.put_lacks_words(put, known) { Err(Stop::rejected(UNNAMED)) } else { Ok(()) }
     }
 
     /// The record changed since it was read. Returns whether it is equal to what is to be written.
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: &str) -> Result<bool, Stop> {
-        let (seen, was_known) = (known.held.seen.clone(), known.exists);
+        let (seen, was_known) = (known.held.seen.clone(), known.has(Fact::Exists));
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Foreign => Err(foreign()),
             Lookup::Ours(item) => {
@@ -294,7 +299,7 @@ impl KindClient {
                     self.unless_on_its_way(put.key)?;
                 }
                 self.records.lock().is_absent(put.key);
-                let was_absent = seen.is_none() && !known.exists;
+                let was_absent = seen.is_none() && !known.has(Fact::Exists);
                 *known = Knowledge::default();
                 if was_absent { Err(Stop::retry(reason)) } else { Ok(false) }
             }
@@ -315,7 +320,7 @@ impl KindClient {
     async fn write_once(&self, put: &Put<'_>, known: &Knowledge) -> Result<Ruling, Stop> {
         let (write, is_create) = match &self.kind.writes {
             Writes::Put(write) => (write, false),
-            Writes::CreateUpdate { create, .. } if !known.exists => (create, true),
+            Writes::CreateUpdate { create, .. } if !known.has(Fact::Exists) => (create, true),
             Writes::CreateUpdate { update, .. } => (update, false),
             Writes::Batches => return self.put_in_batch(put).await.map(|()| Ruling::Done),
             Writes::Nothing => return Err(Stop::rejected("the target has no request that writes")),

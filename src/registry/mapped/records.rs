@@ -123,11 +123,7 @@ impl Records {
         Knowledge {
             id: row.id().map(str::to_owned),
             held: Held { remote: row.remote(), seen: row.seen() },
-            exists: row.has(Fact::Exists),
-            is_verified: row.has(Fact::Verified),
-            is_written: row.has(Fact::Written),
-            is_shown: row.has(Fact::Shown),
-            is_tried: row.has(Fact::Tried),
+            facts: row.facts(),
             is_uncertain,
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct RecordTable {
 pub(super) struct Row {
     texts: Texts,
     fingerprint: Fingerprint,
-    flags: u16,
+    facts: Facts,
 }
 
 /// Facts about a record.
@@ -50,13 +50,31 @@ pub(super) enum Fact {
     Listed = 512,
 }
 
-impl Row {
-    pub(super) fn has(&self, fact: Fact) -> bool {
-        self.flags & fact as u16 != 0
+/// The facts that hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts(u16);
+
+impl Facts {
+    pub(super) fn has(self, fact: Fact) -> bool {
+        self.0 & fact as u16 != 0
     }
 
     pub(super) fn set(&mut self, fact: Fact, holds: bool) {
-        self.flags = if holds { self.flags | fact as u16 } else { self.flags & !(fact as u16) };
+        self.0 = if holds { self.0 | fact as u16 } else { self.0 & !(fact as u16) };
+    }
+}
+
+impl Row {
+    pub(super) fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    pub(super) fn has(&self, fact: Fact) -> bool {
+        self.facts.has(fact)
+    }
+
+    pub(super) fn set(&mut self, fact: Fact, holds: bool) {
+        self.facts.set(fact, holds);
     }
 
     /// The fingerprint of the record that the registry holds, as far as it is known.
