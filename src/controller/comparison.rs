@@ -23,7 +23,7 @@ mod projection;
 mod registration;
 mod relatives;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use self::{full_reconcile::FullReconcile, list_intake::ListIntake};
 use super::{
@@ -39,7 +39,6 @@ use crate::{
     registry::Registry,
     store::View,
 };
-use std::collections::HashSet;
 
 /// The least number of observed deletions to remember while nothing is sent to the registry.
 const DELETIONS_AT_LEAST: usize = 10_000;
@@ -141,6 +140,11 @@ impl<R: Registry> Comparison<R> {
 
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Queued deletions that were not tried yet.
+    pub(super) fn queued_deletions(&self) -> usize {
+        self.queue.ready(Lane::Delete)
     }
 
     pub(super) fn lists(&self) -> &Lists {
@@ -283,12 +287,5 @@ impl<R: Registry> Comparison<R> {
             listed.keys.extend(self.records.absent_keys(&self.ledger));
         }
         Some((round, listed))
-    }
-}
-
-/// Deletions in the queue that are first attempts.
-impl<R: Registry> Comparison<R> {
-    pub(super) fn queued_deletions(&self) -> usize {
-        self.queue.ready(Lane::Delete)
     }
 }
