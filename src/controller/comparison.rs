@@ -94,8 +94,8 @@ impl<R: Registry> Comparison<R> {
     }
 
     /// When a list of unknown pods counts, or the watches have to list again.
-    pub(super) fn due_at(&self) -> Option<Moment> {
-        self.unknown_pods.due_at().into_iter().chain(self.lists.due_at()).min()
+    pub(super) fn due_at(&self, now: Moment) -> Option<Moment> {
+        [self.unknown_pods.due_at(), self.lists.due_at()].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// This process no longer leads. The next leader sends what is pending.

@@ -167,7 +167,7 @@ impl<R: Registry> EventLoop<R> {
             self.resync.due_at(),
             self.notices.due_at(),
             self.absences.due_at(now),
-            self.comparison.due_at(),
+            self.comparison.due_at(now),
             self.delivery.due_at(self.comparison.queue(), self.comparison.ledger(), now),
         ];
         // A part that is due after its turn waits for something else, such as an answer.
