@@ -196,7 +196,6 @@ impl Absences {
     }
 
     /// The registry answered with the names of the records that it holds.
-    #[must_use]
     pub(super) fn named(
         &mut self,
         about: NamesPurpose,
@@ -223,7 +222,6 @@ impl Absences {
     }
 
     /// The same for a registry that cannot name its records: no pod is looked up by name.
-    #[must_use]
     pub(super) fn unnamed(&mut self, about: NamesPurpose, uids: Vec<Uid>, now: Moment) -> AbsenceEffect {
         let about = match about {
             NamesPurpose::Sample { round, .. } => NamesPurpose::Sample { round, is_uncertain: true },
@@ -237,7 +235,6 @@ impl Absences {
     }
 
     /// The cluster could not be asked, as the last question is unanswered.
-    #[must_use]
     pub(super) fn not_asked(&mut self, round: u64, now: Moment) -> AbsenceEffect {
         self.answered(round, Confirmation::Unanswered("the last question is still open".into()), now)
     }
@@ -277,7 +274,6 @@ impl Absences {
     }
 
     /// The answer that the guard asked for came.
-    #[must_use]
     pub(super) fn answered(&mut self, round: u64, answer: Confirmation, now: Moment) -> AbsenceEffect {
         let random = self.rng.u64(..);
         if self.guard.answered(round, answer, now, random) {

@@ -151,7 +151,7 @@ impl<R: Registry> Comparison<R> {
         &self.lists
     }
 
-    /// The number of pods that the watches report, also of those that the target does not select.
+    /// The number of pods that the watches report, whether the target selects them or not.
     pub(super) fn pods(&self) -> usize {
         self.records.view().len()
     }

@@ -284,6 +284,7 @@ impl Delivery {
 
     /// The most urgent pod that may go.
     pub(super) fn next_key<O>(&mut self, batch: &mut Batch<O>, outbox: Outbox<'_>, now: Moment) -> NextKey {
+        let Outbox { queue, ledger } = outbox;
         let open = OpenLanes {
             backfill: batch.backfill,
             rewrites: self.lets_rewrites_through(batch, now),
@@ -294,8 +295,8 @@ impl Delivery {
             // Of four retries one is a record's, so that deletions that always fail starve no record.
             records_first: self.turns.retries % 4 == 3,
         };
-        let Some((uid, lane)) = outbox.queue.pop(open) else { return NextKey::Nothing };
-        if !batch.operations.is_empty() && batch.divided != divided(&uid, outbox.ledger) {
+        let Some((uid, lane)) = queue.pop(open) else { return NextKey::Nothing };
+        if !batch.operations.is_empty() && batch.divided != divided(&uid, ledger) {
             batch.aside.push((uid, lane));
             return NextKey::Aside;
         }
@@ -351,8 +352,9 @@ impl Delivery {
         now: Moment,
     ) -> Option<WriteRequest<O>> {
         let Batch { operations, bytes, batched, divided, aside, .. } = batch;
+        let Outbox { queue, ledger } = outbox;
         for (uid, lane) in aside.iter().rev() {
-            outbox.queue.push_front(uid, *lane);
+            queue.push_front(uid, *lane);
         }
         if operations.is_empty() {
             return None;
@@ -362,7 +364,7 @@ impl Delivery {
         let uids: Vec<Uid> = operations.iter().map(|operation| operation.uid.clone()).collect();
         let size = BatchSize { items: uids.len(), bytes };
         let batch = SentBatch { size, at: now, divided: divided != Isolation::None };
-        let trace = self.traces.of_request(&uids, outbox.ledger);
+        let trace = self.traces.of_request(&uids, ledger);
         Some(WriteRequest { sent: Sent { epoch, uids, batched, batch, trace }, operations })
     }
 

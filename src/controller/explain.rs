@@ -93,7 +93,7 @@ pub struct NextStep {
 }
 
 /// The record of a pod, as it is compared.
-pub(super) struct PodRecord {
+pub(super) struct ComparedRecord {
     /// None if the pod has no record that is known.
     pub(super) key: Option<Uid>,
     pub(super) label: Option<RecordLabel>,
@@ -128,7 +128,7 @@ pub(super) struct Circumstances {
     pub(super) outage: Option<String>,
 }
 
-impl PodRecord {
+impl ComparedRecord {
     fn stage(&self, held: bool) -> RecordStage {
         match (&self.selection, self.decided) {
             (Selection::Failed(_), _) => RecordStage::RenderFailed,

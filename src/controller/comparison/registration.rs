@@ -3,7 +3,7 @@
 use super::Comparison;
 use crate::{
     controller::{
-        explain::{PodRecord, Selection},
+        explain::{ComparedRecord, Selection},
         records::RecordsOfPod,
     },
     model::{
@@ -36,14 +36,14 @@ impl<R: Registry> Comparison<R> {
     }
 
     /// What is known of a pod's record. Of several records, it is the first that is pending, or else the first one.
-    pub(in crate::controller) fn record_of(&self, pod: &Uid, now: Moment) -> PodRecord {
+    pub(in crate::controller) fn record_of(&self, pod: &Uid, now: Moment) -> ComparedRecord {
         let RecordsOfPod { mut keys, selected, failed } = self.records.records_of(pod);
         let pending = keys.iter().position(|key| self.ledger.pending(key).is_some());
         let key = (!keys.is_empty()).then(|| keys.swap_remove(pending.unwrap_or_default()));
         let owner = key.as_ref().and_then(|key| self.records.owner_of(key)).filter(|owner| *owner != pod);
         let pending = key.as_ref().and_then(|key| self.ledger.pending(key));
         let shown = key.as_ref().and_then(|key| self.records.shown_by(None, key));
-        PodRecord {
+        ComparedRecord {
             decided: key.as_ref().map(|key| (self.ledger.known(key), self.decision(key, now))),
             other_pod: owner.and_then(|owner| self.records.view().get(owner)).map(|pod| pod.full_name()),
             pending_for: pending.map(|pending| now.since(pending.since())),

@@ -16,7 +16,8 @@ pub struct Exchanged {
     pub retry_after: Option<Duration>,
 }
 
-/// A registry in the same process. It is asked as one over HTTP would be, so that tests need neither sockets nor real time.
+/// A registry in the same process. It is asked as one over HTTP would be, so that tests need neither sockets nor real
+/// time.
 pub trait LocalRegistry: Send + Sync + 'static {
     /// Answers one request, which needs no credentials. It ends within the request timeout.
     fn exchange(&self, request: RenderedRequest) -> BoxFuture<'static, Result<Exchanged, Failure>>;
