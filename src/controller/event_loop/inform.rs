@@ -1,5 +1,5 @@
-//! What others learn: the status in each turn, metrics and what people see of the target once per second, and answers to
-//! questions about pods.
+//! What others learn: the status in each turn, metrics and what people see of the target once per second, and answers
+//! to questions about pods.
 
 use super::EventLoop;
 use crate::{
