@@ -72,7 +72,9 @@ impl StatusPage {
             self.targets.iter().map(|target| target.status.borrow().clone()).collect();
         let figures: Vec<TargetFigures> = self.targets.iter().map(|target| target.metrics.figures()).collect();
         let parts = self.targets.iter().zip(&statuses).zip(&figures);
-        let targets = parts.map(|((target, status), figures)| self.target(target, status, figures, now)).collect();
+        let targets: Vec<ShownTarget> =
+            parts.map(|((target, status), figures)| self.target(target, status, figures, now)).collect();
+        let in_sync = targets.iter().all(|target| target.state.in_sync);
         let leader = begun.and_then(|begun| begun.leader.as_ref());
         StatusDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,7 +90,7 @@ impl StatusPage {
             pods,
             watch_silence_seconds,
             work: self.health.lists().map(list).into_iter().collect(),
-            all: self.state(&ControllerStatus::of_all(&statuses), &sum(figures)),
+            all: ShownState { in_sync, ..self.state(&ControllerStatus::of_all(&statuses), &sum(figures)) },
             targets,
         }
     }
@@ -103,6 +105,9 @@ impl StatusPage {
         let activity = target.activity.borrow();
         let Activity { backlog, parked, changes, work, outage, compared_at } = &*activity;
         let is_reached = outage.is_none();
+        let state = self.state(status, figures);
+        // What a registry holds that does not answer is not known.
+        let in_sync = state.in_sync && is_reached && target.stopped.get().is_none();
         ShownTarget {
             name: target.settings.name.to_owned(),
             kind: target.settings.kind_name().to_owned(),
@@ -120,7 +125,7 @@ impl StatusPage {
             parked: parked.iter().map(|record| parked_record(record, now)).collect(),
             changes: changes.iter().map(|change| acknowledged(change, now)).collect(),
             work: work.iter().map(|work| of_work(work, is_reached, now)).collect(),
-            state: self.state(status, figures),
+            state: ShownState { in_sync, ..state },
         }
     }
 
