@@ -86,7 +86,9 @@ pub struct ShownTarget {
     /// Time since the registry was compared with the cluster.
     pub compared_seconds_ago: Option<f64>,
     pub backlog: ShownBacklog,
-    pub parked: Vec<ShownParkedRecord>,
+    pub parked: Vec<ShownRefusedRecord>,
+    /// The record whose change the registry refused most often, while it keeps doing so.
+    pub refused: Option<ShownRefusedRecord>,
     pub changes: Vec<ShownChange>,
     pub work: Vec<ShownWork>,
     #[serde(flatten)]
@@ -162,10 +164,10 @@ pub struct ShownBacklog {
     pub differing: usize,
 }
 
-/// A record that the registry rejected, with its words.
+/// A record that the registry rejected, or whose change it keeps refusing, with its words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ShownParkedRecord {
+pub struct ShownRefusedRecord {
     #[serde(flatten)]
     pub record: ShownRecord,
     pub cause: Option<String>,

@@ -40,7 +40,7 @@ use super::{
     options::{ControllerOptions, Inputs, Outputs},
     receipts::ReceiptNotes,
     records::DesiredRecords,
-    report::{Counted, LoopCounts, Reporter},
+    report::{LoopCounts, Reporter},
     requests::{Request, Requests},
     resync::Resync,
     session::{LocalStep, WriterSession},
@@ -334,8 +334,9 @@ impl<R: Registry> EventLoop<R> {
             failed: self.records.failed(),
             queue_entries: self.delivery.queue.entries(),
         };
-        if let Some(Counted { uncertain, backlog, parked }) = self.reporter.report(&self.ledger, &counts, now) {
-            self.show_activity(backlog, &parked, now);
+        if let Some(counted) = self.reporter.report(&self.ledger, &counts, now) {
+            self.show_activity(&counted, now);
+            let uncertain = counted.uncertain;
             let Features { inventory, remembers, .. } = self.availability.features();
             let may_resync = inventory && !remembers && self.session.is_open() && self.ledger.is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {

@@ -9,14 +9,14 @@ use super::targets::RunningTarget;
 use crate::{
     admin::status::{
         ShownBacklog, ShownChange, ShownCluster, ShownFailedRender, ShownFailedRenders, ShownFailedResync, ShownHold,
-        ShownLeader, ShownParkedRecord, ShownRecord, ShownSession, ShownState, ShownTarget, ShownWork, StatusDocument,
+        ShownLeader, ShownRecord, ShownRefusedRecord, ShownSession, ShownState, ShownTarget, ShownWork, StatusDocument,
     },
     cli::values::LeaseName,
     clock::Clock,
     model::{ids::RecordOwner, label::RecordLabel, moment::Moment},
     reconcile::{
         absence::hold::HoldSummary,
-        activity::{AcknowledgedChange, Activity, ParkedRecord, Work},
+        activity::{AcknowledgedChange, Activity, RefusedRecord, Work},
         outcome::OperationKind,
         progress,
         status::ControllerStatus,
@@ -103,7 +103,7 @@ impl StatusPage {
         now: Moment,
     ) -> ShownTarget {
         let activity = target.activity.borrow();
-        let Activity { backlog, parked, changes, work, outage, compared_at } = &*activity;
+        let Activity { backlog, parked, refused, changes, work, outage, compared_at } = &*activity;
         let is_reached = outage.is_none();
         let state = self.state(status, figures);
         // What a registry holds that does not answer is not known.
@@ -122,7 +122,8 @@ impl StatusPage {
                 missing: backlog.missing,
                 differing: backlog.differing,
             },
-            parked: parked.iter().map(|record| parked_record(record, now)).collect(),
+            parked: parked.iter().map(|record| refused_record(record, now)).collect(),
+            refused: refused.as_ref().map(|record| refused_record(record, now)),
             changes: changes.iter().map(|change| acknowledged(change, now)).collect(),
             work: work.iter().map(|work| of_work(work, is_reached, now)).collect(),
             state: ShownState { in_sync, ..state },
@@ -181,9 +182,9 @@ fn record(label: &RecordLabel) -> ShownRecord {
     }
 }
 
-fn parked_record(ParkedRecord { label, answer }: &ParkedRecord, now: Moment) -> ShownParkedRecord {
+fn refused_record(RefusedRecord { label, answer }: &RefusedRecord, now: Moment) -> ShownRefusedRecord {
     let (cause, at) = answer.clone().unzip();
-    ShownParkedRecord { record: record(label), cause, seconds_ago: at.map(|at| now.since(at).as_secs_f64()) }
+    ShownRefusedRecord { record: record(label), cause, seconds_ago: at.map(|at| now.since(at).as_secs_f64()) }
 }
 
 fn acknowledged(AcknowledgedChange { kind, label, at }: &AcknowledgedChange, now: Moment) -> ShownChange {

@@ -2,28 +2,31 @@
 
 use super::EventLoop;
 use crate::{
+    controller::report::Counted,
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        activity::{Activity, Backlog, ParkedRecord, Work, WorkKind},
+        activity::{Activity, Backlog, RefusedRecord, Work, WorkKind},
         progress::WorkProgress,
     },
     registry::Registry,
 };
 
 impl<R: Registry> EventLoop<R> {
-    /// Shows the backlog, the records with these keys as parked, and what else goes on.
-    pub(super) fn show_activity(&mut self, backlog: Backlog, parked: &[Uid], now: Moment) {
+    /// Shows what was counted, and what else goes on.
+    pub(super) fn show_activity(&mut self, counted: &Counted, now: Moment) {
+        let Counted { uncertain: _, backlog, parked, refused } = counted;
         let labels = self.activity.unnamed().map(|key| self.label(key.clone())).collect();
         self.activity.name(labels);
-        let parked = parked.iter().map(|key| self.parked(key)).collect();
+        let parked = parked.iter().map(|key| self.refused(key)).collect();
+        let refused = refused.as_ref().map(|key| self.refused(key));
         let (outage, compared_at) = (self.reporter.outage().map(ToString::to_string), self.resync.compared_at());
-        let work = self.work(backlog, now);
-        self.activity.show(Activity { backlog, parked, changes: Vec::new(), work, outage, compared_at });
+        let (backlog, work) = (*backlog, self.work(*backlog, now));
+        self.activity.show(Activity { backlog, parked, refused, changes: Vec::new(), work, outage, compared_at });
     }
 
-    fn parked(&self, key: &Uid) -> ParkedRecord {
+    fn refused(&self, key: &Uid) -> RefusedRecord {
         let answer = self.last_answers.rejection(key);
-        ParkedRecord { label: self.label(key.clone()), answer }
+        RefusedRecord { label: self.label(key.clone()), answer }
     }
 
     fn work(&mut self, backlog: Backlog, now: Moment) -> Vec<Work> {
