@@ -21,6 +21,8 @@ pub struct StatusDocument {
     pub leader: Option<ShownLeader>,
     pub pods: i64,
     pub watch_silence_seconds: Vec<f64>,
+    /// The first watches whose requests fail now.
+    pub watch_failures: Vec<ShownWatchFailure>,
     /// Work of the process for all targets.
     pub work: Vec<ShownWork>,
     #[serde(flatten)]
@@ -43,6 +45,15 @@ pub struct ShownLeader {
     pub lease: String,
     /// The instance that holds it. Empty if nobody does, or before it is read.
     pub holder: String,
+}
+
+/// Why the requests of a watch fail.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShownWatchFailure {
+    /// `*` stands for all namespaces.
+    pub namespace: String,
+    pub cause: String,
 }
 
 /// The members that a target has and the process, too.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::status::{ShownBacklog, ShownChange, ShownRefusedRecord, ShownTarget, ShownWork, StatusDocument};
+use super::status::{
+    ShownBacklog, ShownChange, ShownRefusedRecord, ShownTarget, ShownWatchFailure, ShownWork, StatusDocument,
+};
 
 /// A watch that is silent for longer makes the view of the cluster old. The controller has the same limit.
 const SILENT_AFTER: f64 = 30.0;
@@ -128,6 +130,10 @@ pub fn problems(status: &StatusDocument) -> Vec<StatusProblem> {
         let silence = duration(longest_silence(status));
         let what = format!("A watch has reported nothing for {silence}. Pods may have changed since.");
         problems.push(StatusProblem { target: None, what });
+    }
+    for ShownWatchFailure { namespace, cause } in &status.watch_failures {
+        let of = if namespace == "*" { String::new() } else { format!(" of the namespace {namespace}") };
+        problems.push(StatusProblem { target: None, what: format!("Requests for the pods{of} fail: {cause}") });
     }
     if let Some(leader) = status.leader.as_ref().filter(|leader| leader.holder.is_empty()) {
         let what = format!("No replica holds the Lease {}.", leader.lease);
@@ -344,6 +350,10 @@ mod tests {
         let silent = StatusDocument { watch_silence_seconds: vec![0.1, 95.0], ..of(vec![equal()]) };
         assert_eq!(headline(&silent).0, Urgency::Wrong);
         assert!(problems(&silent)[0].what.starts_with("A watch has reported nothing for 95 s."));
+        let failure = |namespace: &str| ShownWatchFailure { namespace: namespace.into(), cause: "403".into() };
+        let failing = StatusDocument { watch_failures: vec![failure("shop"), failure("*")], ..of(vec![equal()]) };
+        let whats: Vec<String> = problems(&failing).into_iter().map(|problem| problem.what).collect();
+        assert_eq!(whats, ["Requests for the pods of the namespace shop fail: 403", "Requests for the pods fail: 403"]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::targets::RunningTarget;
 use crate::{
     admin::status::{
         ShownBacklog, ShownChange, ShownCluster, ShownFailedRender, ShownFailedRenders, ShownFailedResync, ShownHold,
-        ShownLeader, ShownRecord, ShownRefusedRecord, ShownSession, ShownState, ShownTarget, ShownWork, StatusDocument,
+        ShownLeader, ShownRecord, ShownRefusedRecord, ShownSession, ShownState, ShownTarget, ShownWatchFailure,
+        ShownWork, StatusDocument,
     },
     cli::values::LeaseName,
     clock::Clock,
@@ -22,10 +23,13 @@ use crate::{
         status::ControllerStatus,
     },
     telemetry::{
-        health::{Health, ListRead},
+        health::{Health, ListRead, WatchFailure},
         metrics::{Figures, Metrics, target::TargetFigures},
     },
 };
+
+/// Failing watches that are shown.
+const WATCH_FAILURES_SHOWN: usize = 10;
 
 #[derive(Clone)]
 pub(super) struct StatusPage {
@@ -89,6 +93,13 @@ impl StatusPage {
                 .map(|(lease, holder)| ShownLeader { lease: name_of(lease), holder: holder.borrow().clone() }),
             pods,
             watch_silence_seconds,
+            watch_failures: self
+                .health
+                .watch_failures()
+                .into_iter()
+                .take(WATCH_FAILURES_SHOWN)
+                .map(watch_failure)
+                .collect(),
             work: self.health.lists().map(list).into_iter().collect(),
             all: ShownState { in_sync, ..self.state(&ControllerStatus::of_all(&statuses), &sum(figures)) },
             targets,
@@ -204,6 +215,10 @@ fn of_work(Work { kind, progress }: &Work, is_reached: bool, now: Moment) -> Sho
         seconds: now.since(progress.begun).as_secs_f64(),
         remaining_seconds: progress.remaining(now).filter(|_| is_reached).map(|rest| rest.as_secs_f64()),
     }
+}
+
+fn watch_failure(WatchFailure { namespace, cause }: WatchFailure) -> ShownWatchFailure {
+    ShownWatchFailure { namespace, cause }
 }
 
 fn list(ListRead { elapsed, done, total }: ListRead) -> ShownWork {
