@@ -21,6 +21,8 @@ pub struct StatusDocument {
     pub leader: Option<ShownLeader>,
     pub pods: i64,
     pub watch_silence_seconds: Vec<f64>,
+    /// The first watches whose requests fail now.
+    pub watch_failures: Vec<ShownWatchFailure>,
     /// Work of the process for all targets.
     pub work: Vec<ShownWork>,
     #[serde(flatten)]
@@ -43,6 +45,15 @@ pub struct ShownLeader {
     pub lease: String,
     /// The instance that holds it. Empty if nobody does, or before it is read.
     pub holder: String,
+}
+
+/// Why the requests of a watch fail.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShownWatchFailure {
+    /// `*` stands for all namespaces.
+    pub namespace: String,
+    pub cause: String,
 }
 
 /// The members that a target has and the process, too.
@@ -86,7 +97,9 @@ pub struct ShownTarget {
     /// Time since the registry was compared with the cluster.
     pub compared_seconds_ago: Option<f64>,
     pub backlog: ShownBacklog,
-    pub parked: Vec<ShownParkedRecord>,
+    pub parked: Vec<ShownRefusedRecord>,
+    /// The record whose change the registry refused most often, while it keeps doing so.
+    pub refused: Option<ShownRefusedRecord>,
     pub changes: Vec<ShownChange>,
     pub work: Vec<ShownWork>,
     #[serde(flatten)]
@@ -162,10 +175,10 @@ pub struct ShownBacklog {
     pub differing: usize,
 }
 
-/// A record that the registry rejected, with its words.
+/// A record that the registry rejected, or whose change it keeps refusing, with its words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ShownParkedRecord {
+pub struct ShownRefusedRecord {
     #[serde(flatten)]
     pub record: ShownRecord,
     pub cause: Option<String>,

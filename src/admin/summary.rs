@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::status::{ShownBacklog, ShownChange, ShownTarget, ShownWork, StatusDocument};
+use super::status::{
+    ShownBacklog, ShownChange, ShownRefusedRecord, ShownTarget, ShownWatchFailure, ShownWork, StatusDocument,
+};
 
 /// A watch that is silent for longer makes the view of the cluster old. The controller has the same limit.
 const SILENT_AFTER: f64 = 30.0;
@@ -111,6 +113,7 @@ pub fn state(target: &ShownTarget) -> (Urgency, String) {
         _ if rejected > 0 => {
             wrong(format!("{} rejected", counted(u64::try_from(rejected).unwrap_or(0), "record is", "records are")))
         }
+        _ if target.refused.is_some() => wrong("changes are refused".to_owned()),
         _ if state.failed_resync.is_some() => wrong("its records cannot be read".to_owned()),
         "open" if state.in_sync => (Urgency::Good, "equal".to_owned()),
         "open" if state.first_complete_sync_seconds.is_none() => (Urgency::Busy, "first sync".to_owned()),
@@ -128,6 +131,10 @@ pub fn problems(status: &StatusDocument) -> Vec<StatusProblem> {
         let what = format!("A watch has reported nothing for {silence}. Pods may have changed since.");
         problems.push(StatusProblem { target: None, what });
     }
+    for ShownWatchFailure { namespace, cause } in &status.watch_failures {
+        let of = if namespace == "*" { String::new() } else { format!(" of the namespace {namespace}") };
+        problems.push(StatusProblem { target: None, what: format!("Requests for the pods{of} fail: {cause}") });
+    }
     if let Some(leader) = status.leader.as_ref().filter(|leader| leader.holder.is_empty()) {
         let what = format!("No replica holds the Lease {}.", leader.lease);
         problems.push(StatusProblem { target: None, what });
@@ -142,6 +149,10 @@ pub fn problems(status: &StatusDocument) -> Vec<StatusProblem> {
         }
         if let Some(outage) = &target.outage {
             add(format!("Requests to the registry fail: {outage}"));
+        }
+        if let Some(ShownRefusedRecord { record, cause, .. }) = &target.refused {
+            let cause = cause.as_deref().unwrap_or("the log has its words");
+            add(format!("The registry keeps refusing changes, such as that of {}: {cause}", record.name()));
         }
         if let Some(failed) = &target.state.failed_resync {
             let (time, tries) = (duration(failed.seconds as f64), counted(failed.tries.into(), "try", "tries"));
@@ -182,8 +193,8 @@ pub fn reasons(backlog: &ShownBacklog) -> Vec<(&'static str, usize)> {
     let all = [
         ("waiting for an answer", in_flight),
         ("to be retried", retrying),
-        ("deleted pods", deletions),
-        ("new or changed pods", changed),
+        (if deletions == 1 { "deleted pod" } else { "deleted pods" }, deletions),
+        (if changed == 1 { "new or changed pod" } else { "new or changed pods" }, changed),
         ("missing in the registry", missing),
         ("differing in the registry", differing),
     ];
@@ -270,7 +281,7 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{ShownFailedResync, ShownHold, ShownLeader};
+    use crate::admin::status::{ShownFailedResync, ShownHold, ShownLeader, ShownRecord};
 
     fn target(session: &str) -> ShownTarget {
         let mut target = ShownTarget { name: "a".into(), ..ShownTarget::default() };
@@ -339,18 +350,25 @@ mod tests {
         let silent = StatusDocument { watch_silence_seconds: vec![0.1, 95.0], ..of(vec![equal()]) };
         assert_eq!(headline(&silent).0, Urgency::Wrong);
         assert!(problems(&silent)[0].what.starts_with("A watch has reported nothing for 95 s."));
+        let failure = |namespace: &str| ShownWatchFailure { namespace: namespace.into(), cause: "403".into() };
+        let failing = StatusDocument { watch_failures: vec![failure("shop"), failure("*")], ..of(vec![equal()]) };
+        let whats: Vec<String> = problems(&failing).into_iter().map(|problem| problem.what).collect();
+        assert_eq!(whats, ["Requests for the pods of the namespace shop fail: 403", "Requests for the pods fail: 403"]);
     }
 
     #[test]
     fn target_shows_its_worst_fault() {
         let hold = |deletions| ShownHold { deletions, ..ShownHold::default() };
         let failed = ShownFailedResync { seconds: 600, tries: 3, cause: "twice".into() };
+        let record = ShownRecord { pod: Some("shop/web".into()), ..ShownRecord::default() };
+        let refused = ShownRefusedRecord { record, cause: Some("disk full".into()), seconds_ago: None };
         for (target, words) in [
             (broken(|target| target.stopped = Some("other cluster".into())), "it stopped"),
             (target("fenced"), "another process writes"),
             (broken(|target| target.state.holds = vec![hold(1)]), "1 deletion is held"),
             (broken(|target| target.state.holds = vec![hold(999), hold(1)]), "1,000 deletions are held"),
             (broken(|target| _ = target.state.records.insert("parked".into(), 2)), "2 records are rejected"),
+            (broken(|target| target.refused = Some(refused.clone())), "changes are refused"),
             (broken(|target| target.state.failed_resync = Some(failed.clone())), "its records cannot be read"),
         ] {
             assert_eq!(state(&target), (Urgency::Wrong, words.to_owned()));
@@ -359,6 +377,8 @@ mod tests {
         let found = problems(&status);
         assert_eq!(found[0].what, "The registry's records cannot be read, for 10 min and 3 tries: twice");
         assert!(found[1].what.starts_with("Another process writes"));
+        let found = problems(&of(vec![broken(|target| target.refused = Some(refused))]));
+        assert_eq!(found[0].what, "The registry keeps refusing changes, such as that of shop/web: disk full");
     }
 
     #[test]

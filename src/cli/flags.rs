@@ -69,14 +69,14 @@ pub enum Command {
     /// Show the status of the running controller: which registries are equal to the cluster, what waits and why, and
     /// how far long work is. Changes nothing. Exits with code 3 unless all of them are equal.
     Status(StatusSettings),
-    /// Test whether a registry follows protocol v1. Writes under a cluster id of its own, and removes these records at
-    /// the end. Exits with code 1 if a must is broken.
+    /// Test whether a registry follows protocol v1. Writes records under a cluster id of its own, and removes them
+    /// at the end. Exits with code 1 if a must is broken.
     Conformance(Box<ConformanceSettings>),
     /// Delete all records of this cluster id and owner from one registry. Shows them first, and asks. Stop the
     /// controller first.
     Purge(Box<PurgeSettings>),
-    /// Take over records of one registry that people or other tools made, as the records of our pods. Shows them first,
-    /// and asks. Stop the controller first.
+    /// Take over records that people or other tools made in one registry, so that they are kept equal to their pods.
+    /// Shows them first, and asks. Stop the controller first.
     Adopt(Box<AdoptSettings>),
 }
 

@@ -89,7 +89,7 @@ pub struct StatusSettings {
     /// The --admin-addr of a controller on this machine, for use without a URL.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", value_parser = Checked(values::address))]
     pub admin_addr: SocketAddr,
-    /// Show it again every second, until a signal.
+    /// Show the state again every second, until a signal.
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]

@@ -3,9 +3,9 @@
 //! | file or folder | content |
 //! | --- | --- |
 //! | the name of a command, such as `run` or `targets` | that command; a large one has a folder for its parts |
-//! | `signals`, `tasks`, `output`, `report`, `progress_line` | shared: how a command stops, the tasks it runs, and its output |
+//! | `signals`, `tasks`, `output`, `report`, `progress_line`, `question` | shared: how a command stops, the tasks it runs, its output, and the question before it writes |
 //! | `admin_client` | shared: asks a running controller |
-//! | `informers`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the owner of records, the registries of a command |
+//! | `informers`, `lease`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the Lease, the owner of records, the registries of a command |
 //! | `target_settings`, `instance` | parts of `run`: its registries and its name |
 //!
 //! Only this module sees all settings. It hands each part what that part needs.
@@ -141,9 +141,9 @@ pub enum Error {
     #[error(transparent)]
     Approval(#[from] kubernetes::lease::approvals::Error),
     #[error(transparent)]
-    Sync(#[from] controller::error::Error),
+    Controller(#[from] controller::error::Error),
     #[error(transparent)]
-    Reference(#[from] registry_server::serve::Error),
+    RegistryServer(#[from] registry_server::serve::Error),
     /// An essential task returned: a defect.
     #[error("the task {0:?} ended, and the process cannot work without it; please report this defect")]
     TaskEnded(&'static str),
@@ -190,9 +190,9 @@ impl Error {
             Self::Target { .. } | Self::TargetsFile { .. } | Self::Targets(_) => REFUSED,
             Self::NameInUse(_) | Self::NoSuchTarget { .. } | Self::SpeaksV1 { .. } | Self::Pods { .. } => REFUSED,
             Self::WhichTarget(_) | Self::Unfit { .. } => REFUSED,
-            Self::Reference(registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. }) => {
-                REFUSED
-            }
+            Self::RegistryServer(
+                registry_server::serve::Error::Tokens(_) | registry_server::serve::Error::Tls { .. },
+            ) => REFUSED,
             _ => FAILED,
         }
     }

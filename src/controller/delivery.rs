@@ -14,16 +14,17 @@
 //! | process | write rate | [`RateLimit`] | `--max-writes-per-second` | refilled as time passes, one second's worth at most |
 //! | process | rewrite rate | [`RateLimit`] | 1,000 per second, in portions of 100 | refilled as time passes |
 //! | process | divided batches | [`CircuitBreaker::dividing`] | the parts of 16 batches in a row that the registry refused for their content go without a pause | after those, and if a batch may have been applied, as after a failure that opens the circuit breaker, for 0.2 s |
-//! | process | retry budget | [`RetryBudget`] | a share of the first attempts | earned by first attempts and by acknowledged retries; at least two per second |
-//! | process | retry budget of records that always fail | [`RetryBudget`] | a smaller share | the same; at least one per two seconds |
+//! | process | retry budget | [`RetryBudget`] | 6 % of the first attempts | earned by first attempts and by acknowledged retries; at least two per second |
+//! | process | retry budget of records that always fail | [`RetryBudget`] | 2 % of the first attempts | the same; at least one per two seconds |
 //! | process | rejected records | [`RetryBudget`] | 100 per second | once after each resync |
 //! | process | backlog | [`ControllerOptions::backlog_window`] | 4,096 pods of each kind in the queue | when the lane is empty, the next ones are taken from the ledger |
 //! | batch | priority | [`OpenLanes`] | deletions; retries; changes, backfill, rewrites; rejected records | the first lane that is not empty and not held back |
 //! | batch | turns | [`Turns`] | in every second batch, retries go after changes, backfill and rewrites; every fourth retry is a record's, the others may be deletions | so that none of them waits for all of the others |
-//! | batch | backfill | [`Delivery::begin_batch`] | a full batch, or all of it | once there is so much and the write rate allows it at once; a full reconcile may still find more |
+//! | batch | backfill | [`Delivery::begin_batch`] | a full batch, or all of it | once that many wait and the write rate allows them at once; a full reconcile may still find more |
 //! | batch | size | [`Pace`] | 32 items at first, or the limit that a targets file states; then what the registry answers in time; at most its own limits | halved when an answer does not come in time, doubled when it comes fast |
 //! | batch | size that the client takes from the registry | [`registry::client`] | 5,000 operations, 16 MiB | a registry's own limits count if they are lower |
 //! | batch | pods put aside | [`ASIDE_MAX`] | 1,000 pods that belong into other batches | the batch is sent as it is |
+//! | batch | waiting records | `event_loop::deliver` | 500 records that wait for a parent or a child are passed over | the others are looked at in the next batch |
 //! | batch | time | [`registry::client`] | `--request-timeout` | a request without an answer by then failed, and its records are uncertain |
 //! | pod | requests in flight | [`decide`] | one | when it is answered or given up |
 //! | pod | size of the record | [`Delivery::check_size`] | the registry's `max_record_bytes` | a larger record is parked until it changes or the next resync |

@@ -8,12 +8,15 @@ use std::collections::VecDeque;
 
 use tokio::sync::watch;
 
-use super::{explain::RecordAnswer, report::FailedRecord};
+use super::{
+    explain::RecordAnswer,
+    report::{Counted, FailedRecord},
+};
 use crate::{
     model::{label::RecordLabel, moment::Moment, recent::Recent, uid::Uid},
     reconcile::{
         absence::hold::HoldSummary,
-        activity::{AcknowledgedChange, Activity, CHANGES_SHOWN, ParkedRecord, Work, WorkKind},
+        activity::{AcknowledgedChange, Activity, CHANGES_SHOWN, RefusedRecord, Work, WorkKind},
         ledger::{Ledger, pending::Pending},
         outcome::OperationKind,
         progress::{Drain, WorkProgress},
@@ -95,22 +98,23 @@ impl Display {
         self.holds.named.clone()
     }
 
-    /// Shows the activity, with the changes, the records with these keys as parked, and how far the writes are.
+    /// Shows the activity, with the changes, the records that were refused, and how far the writes are.
     pub(super) fn show(
         &mut self,
         activity: Activity,
-        parked: &[Uid],
+        Counted { parked, refused, .. }: &Counted,
         label: &dyn Fn(&Uid) -> RecordLabel,
         now: Moment,
     ) {
         let answer = |key: &Uid| self.answers.get(key).map(|answer| (answer.cause.to_string(), answer.at));
-        let parked = parked.iter().map(|key| ParkedRecord { label: label(key), answer: answer(key) }).collect();
+        let shown = |key: &Uid| RefusedRecord { label: label(key), answer: answer(key) };
+        let (parked, refused) = (parked.iter().map(shown).collect(), refused.as_ref().map(shown));
         let changes = self.changes.name(label);
         let left = activity.backlog.waiting() + activity.backlog.in_flight;
         let writes = self.changes.write_progress(left, now);
         let mut work = activity.work;
         work.extend(writes.map(|progress| Work { kind: WorkKind::Writes, progress }));
-        self.sender.send_replace(Activity { parked, changes, work, ..activity });
+        self.sender.send_replace(Activity { parked, refused, changes, work, ..activity });
     }
 }
 

@@ -104,6 +104,8 @@ pub(super) struct Counted {
     pub(super) backlog: Backlog,
     /// The keys of the first parked records.
     pub(super) parked: Vec<Uid>,
+    /// The key of the record whose change was refused most often.
+    pub(super) refused: Option<Uid>,
 }
 
 impl Reporter {
@@ -388,6 +390,7 @@ impl Reporter {
     fn count(&self, ledger: &Ledger, counts: &LoopCounts, now: Moment) -> Counted {
         let (mut parked, mut oldest) = (counts.failed, ledger.backlog_since().unwrap_or(now));
         let (mut uncertain, mut first_parked) = (ledger.backlog_uncertain(), Vec::new());
+        let mut refused: Option<(u32, &Uid)> = None;
         let mut backlog = Backlog {
             missing: ledger.backlog_of(BacklogKind::Backfill),
             differing: ledger.backlog_of(BacklogKind::Rewrite),
@@ -402,6 +405,10 @@ impl Reporter {
                     first_parked.push(uid.clone());
                 }
                 continue;
+            }
+            let failures = change.attempts().failures;
+            if failures >= REFUSALS_LASTING && refused.is_none_or(|(most, _)| failures > most) {
+                refused = Some((failures, uid));
             }
             oldest = oldest.min(change.since());
             *of_reason(&mut backlog, change, now) += 1;
@@ -418,7 +425,7 @@ impl Reporter {
         self.metrics.set_pending(pending + in_flight, now.since(oldest));
         self.metrics.set_held(counts.held);
         self.metrics.set_memory(ledger.entry_count(), counts.queue_entries);
-        Counted { uncertain, backlog, parked: first_parked }
+        Counted { uncertain, backlog, parked: first_parked, refused: refused.map(|(_, uid)| uid.clone()) }
     }
 }
 

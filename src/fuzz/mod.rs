@@ -2,7 +2,8 @@
 //!
 //! An input is a realistic document that was changed a few times, as JSON ([`change`]) and as bytes ([`spoil`]), so
 //! that most parsers get past their first check. A property has to hold for every input. An input that breaks it is
-//! shrunk and printed with its seed.
+//! shrunk and printed with its seed. Values and sequences of calls are the work of proptest; it has no strategy for
+//! documents that are almost right.
 //!
 //! `POD_REGISTRAR_TEST_FUZZ_ROUNDS` sets the inputs per property, and `POD_REGISTRAR_TEST_FUZZ_SEED` repeats a run.
 

@@ -38,7 +38,7 @@ pub enum Error {
     Bytes,
     #[error("the result is nested more than {DEPTH} levels deep")]
     Depth,
-    #[error("{0} stands in a text; write it with `| join(', ')` or `| json`")]
+    #[error("{0} cannot be part of a text; write it with `| join(', ')` or `| json`")]
     InText(&'static str),
     #[error("the template does too much work")]
     Work,

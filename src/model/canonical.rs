@@ -40,33 +40,36 @@ fn is_in_order(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, property_test, sample::select};
+    use serde_json::json;
+
     use super::*;
-    use serde_json::{Map, json};
 
     const TEXTS: [&str; 10] =
         ["", "a", "B", "ä", "\u{fb33}", "😀", "\"\\/\u{8}\u{c}\n\r\t\u{0}\u{1f}\u{7f}", "\u{2028}", "10", "a.b/c"];
 
-    fn value(rng: &mut fastrand::Rng, depth: u8) -> Value {
-        let text = |rng: &mut fastrand::Rng| TEXTS[rng.usize(..TEXTS.len())].to_owned();
-        match rng.u8(..if depth == 0 { 6 } else { 8 }) {
-            0 => json!(rng.i64(..)),
-            1 => json!(rng.i64(-3..3)),
-            2 => json!([EXACT, EXACT + 1, u64::MAX, 0][rng.usize(..4)]),
-            3 => json!([0.0, -0.0, 1.0, 1.5, 1e21, 1e-7, f64::MAX][rng.usize(..7)]),
-            4 => json!(rng.bool().then(|| rng.bool())),
-            5 => json!(text(rng)),
-            6 => (0..rng.u8(..4)).map(|_| value(rng, depth - 1)).collect(),
-            _ => Value::Object((0..rng.u8(..5)).map(|_| (text(rng), value(rng, depth - 1))).collect::<Map<_, _>>()),
-        }
+    fn value() -> impl Strategy<Value = Value> {
+        let text = select(&TEXTS).prop_map(str::to_owned);
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            (-3..3_i64).prop_map(Value::from),
+            select(&[EXACT, EXACT + 1, u64::MAX, 0]).prop_map(Value::from),
+            select(&[0.0, -0.0, 1.0, 1.5, 1e21, 1e-7, f64::MAX]).prop_map(Value::from),
+            any::<Option<bool>>().prop_map(Value::from),
+            text.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 40, 5, move |inner| {
+            let members = vec((text.clone(), inner.clone()), 0..5);
+            prop_oneof![
+                vec(inner, 0..4).prop_map(Value::from),
+                members.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
     }
 
-    #[test]
-    fn form_is_that_of_the_canonicalizer() {
-        for seed in 0..3_000 {
-            let value = value(&mut fastrand::Rng::with_seed(seed), 3);
-            let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
-            assert_eq!(to_vec(&value).unwrap(), expected, "seed {seed}: {value}");
-        }
+    #[property_test(config = ProptestConfig::with_cases(3_000))]
+    fn form_is_that_of_the_canonicalizer(#[strategy = value()] value: Value) {
+        assert_eq!(to_vec(&value).unwrap(), serde_json_canonicalizer::to_vec(&value).unwrap());
     }
 
     #[test]

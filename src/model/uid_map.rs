@@ -280,6 +280,13 @@ impl<V> Entries<V> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        property_test,
+        sample::{Index, select},
+    };
+
     use super::*;
 
     fn uid(n: usize) -> Uid {
@@ -348,34 +355,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn downward_scan_sees_every_lasting_entry() {
+    /// What happens to an entry between two steps of a scan.
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Leaves,
+        Returns,
+        IsReplaced,
+    }
+
+    const CHANGES: [Change; 3] = [Change::Leaves, Change::Returns, Change::IsReplaced];
+
+    #[property_test]
+    fn downward_scan_sees_every_lasting_entry(
+        #[strategy = 1..300_usize] count: usize,
+        #[strategy = vec(vec((any::<Index>(), select(&CHANGES)), 0..3), 600)] steps: Vec<Vec<(Index, Change)>>,
+    ) {
         // Other entries are added and removed during the scan.
-        for _ in 0..200 {
-            let seed = fastrand::u64(..);
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (mut map, count) = (UidMap::default(), rng.usize(1..300));
-            (0..count).for_each(|n| _ = map.insert(&uid(n), n));
-            let mut seen = vec![false; count];
-            let mut removed = vec![false; count];
-            let mut cursor = map.len();
-            while let Some(position) = cursor.checked_sub(1) {
-                if let Some((_, n)) = map.at(position).filter(|(_, n)| **n < count) {
-                    seen[*n] = true;
-                }
-                cursor = position;
-                for _ in 0..rng.usize(..3) {
-                    let n = rng.usize(..count);
-                    map.remove(&uid(n));
-                    removed[n] = true;
-                    if rng.bool() {
-                        // The same entry returns, or another one is added.
-                        map.insert(&uid(if rng.bool() { n } else { count + n }), count);
-                    }
+        let mut map = UidMap::default();
+        (0..count).for_each(|n| _ = map.insert(&uid(n), n));
+        let (mut seen, mut removed) = (vec![false; count], vec![false; count]);
+        let (mut cursor, mut steps) = (map.len(), steps.into_iter());
+        while let Some(position) = cursor.checked_sub(1) {
+            if let Some((_, n)) = map.at(position).filter(|(_, n)| **n < count) {
+                seen[*n] = true;
+            }
+            cursor = position;
+            for (index, change) in steps.next().unwrap_or_default() {
+                let n = index.index(count);
+                map.remove(&uid(n));
+                removed[n] = true;
+                match change {
+                    Change::Leaves => {}
+                    Change::Returns => _ = map.insert(&uid(n), count),
+                    Change::IsReplaced => _ = map.insert(&uid(count + n), count),
                 }
             }
-            assert!((0..count).all(|n| seen[n] || removed[n]), "seed {seed}");
         }
+        assert!((0..count).all(|n| seen[n] || removed[n]));
     }
 
     #[test]

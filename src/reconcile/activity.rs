@@ -13,7 +13,9 @@ pub const CHANGES_SHOWN: usize = 20;
 pub struct Activity {
     pub backlog: Backlog,
     /// The first records that the registry rejected.
-    pub parked: Vec<ParkedRecord>,
+    pub parked: Vec<RefusedRecord>,
+    /// The record whose change was refused most often. It is retried.
+    pub refused: Option<RefusedRecord>,
     /// The last changes that the registry acknowledged, the newest first.
     pub changes: Vec<AcknowledgedChange>,
     pub work: Vec<Work>,
@@ -49,9 +51,9 @@ impl Backlog {
     }
 }
 
-/// A record that the registry rejected.
+/// A record that the registry rejected, or whose change it keeps refusing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedRecord {
+pub struct RefusedRecord {
     pub label: RecordLabel,
     /// The registry's words, and when it said them. None if other answers came in the meantime.
     pub answer: Option<(String, Moment)>,

@@ -10,6 +10,7 @@
 //! later are for metrics.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -54,10 +55,21 @@ struct Marks {
     loops: Mutex<Vec<Arc<LoopMarks>>>,
     /// When each watch last reported anything, in milliseconds after `started`.
     watch_alive: Box<[AtomicU64]>,
+    /// The last failure of each watch, and when it was, as in `watch_alive`.
+    watch_failures: Mutex<BTreeMap<usize, (u64, WatchFailure)>>,
     listed: Box<[AtomicBool]>,
     /// How far the list of each watch is that is being read.
     reading: Mutex<Box<[Option<ListRead>]>>,
     stopping: AtomicBool,
+}
+
+/// Why the requests of a watch fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchFailure {
+    /// `*` stands for all namespaces.
+    pub namespace: String,
+    /// With the fix, if it is known.
+    pub cause: String,
 }
 
 /// How far a list of pods is.
@@ -79,6 +91,7 @@ impl Health {
             alive_at: AtomicU64::new(0),
             loops: Mutex::default(),
             watch_alive: (0..watches).map(|_| AtomicU64::new(0)).collect(),
+            watch_failures: Mutex::default(),
             listed: (0..watches).map(|_| AtomicBool::new(false)).collect(),
             reading: Mutex::new(vec![None; watches].into()),
             stopping: AtomicBool::new(false),
@@ -111,6 +124,21 @@ impl Health {
         let now = self.elapsed_ms();
         let silence = |alive: &AtomicU64| Duration::from_millis(now.saturating_sub(alive.load(Ordering::Relaxed)));
         self.0.watch_alive.iter().map(silence).collect()
+    }
+
+    /// A request of a watch failed.
+    pub fn watch_failed(&self, watch: usize, failure: WatchFailure) {
+        self.0.watch_failures.lock().insert(watch, (self.elapsed_ms(), failure));
+    }
+
+    /// Why watches have reported nothing since their last failure.
+    pub fn watch_failures(&self) -> Vec<WatchFailure> {
+        let is_silent = |watch: usize, failed_at: u64| {
+            self.0.watch_alive.get(watch).is_some_and(|alive| alive.load(Ordering::Relaxed) <= failed_at)
+        };
+        let failures = self.0.watch_failures.lock();
+        let silent = failures.iter().filter(|(watch, (failed_at, _))| is_silent(**watch, *failed_at));
+        silent.map(|(_, (_, failure))| failure.clone()).collect()
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -289,8 +317,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_of_a_watch_counts_from_its_report() {
         let health = Health::new(2);
-        tokio::time::advance(Duration::from_secs(10)).await;
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let refused = WatchFailure { namespace: "shop".into(), cause: "403".into() };
+        health.watch_failed(0, refused.clone());
+        assert_eq!(health.watch_failures(), [refused]);
+        tokio::time::advance(Duration::from_secs(1)).await;
         health.watch_alive(0);
+        assert_eq!(health.watch_failures(), []);
         health.watch_alive(2);
         assert_eq!(health.watch_silences(), [Duration::ZERO, Duration::from_secs(10)]);
     }

@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn line_has_message_fields_and_target() {
         let mut lines = logged(9, || {
-            let _target = tracing::info_span!("target", name = "cmdb").entered();
+            let _target = tracing::info_span!("registry", target = "cmdb").entered();
             tracing::warn!(pods = 3_u64, error = %"no", large = u64::MAX, is = true, "not applied; {}", "retrying");
         });
         let line = lines.lines.try_recv().unwrap();
         assert_eq!((line.level, &*line.message), (Level::WARN, "not applied; retrying"));
         assert!(line.module.starts_with("pod_registrar::telemetry::log_export"));
         let expected: [LogField; 5] = [
-            ("target.name".into(), text("cmdb")),
+            ("registry.target".into(), text("cmdb")),
             ("pods".into(), FieldValue::Integer(3)),
             ("error".into(), text("no")),
             ("large".into(), text("18446744073709551615")),

@@ -14,6 +14,27 @@
 {{- if and (eq (toString $values.referenceRegistry.enabled) "false") (not $values.registry.url) (not $targets) }}
 {{- fail "referenceRegistry.enabled is false and no registry is named; set registry.url, targets or existingTargets.configMap" }}
 {{- end }}
+{{- if kindIs "slice" $values.targets }}
+{{- $names := list }}
+{{- range $values.targets }}
+{{- if has .name $names }}
+{{- fail (printf "two targets have the name %s; give each its own name" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- $name := include "pod-registrar.fullname" . }}
+{{- if and (include "pod-registrar.installsRegistry" .) (eq $name $values.referenceRegistry.name) }}
+{{- fail (printf "the controller and the reference registry would both be named %s; set fullnameOverride or referenceRegistry.name" $name) }}
+{{- end }}
+{{- $labels := include "pod-registrar.ownLabels" (list "registrar" .) | fromYaml }}
+{{- range $value, $given := dict "commonLabels" $values.commonLabels "podLabels" $values.podLabels }}
+{{- range $label, $_ := $given }}
+{{- if hasKey $labels $label }}
+{{- fail (printf "%s has the label %s, which the chart sets; remove it" $value $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and $values.registry.caKey $targets }}
 {{- fail "registry.caKey is not used with targets; name the file in the target, as tls.caFile: /etc/pod-registrar/KEY" }}
 {{- end }}

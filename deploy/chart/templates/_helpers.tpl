@@ -18,19 +18,33 @@
 {{/* The labels by which pods are found. Takes a list: the component and the context. */}}
 {{- define "pod-registrar.selector" -}}
 {{- $context := last . -}}
-app.kubernetes.io/name: {{ include "pod-registrar.name" $context }}
+app.kubernetes.io/name: {{ include "pod-registrar.name" $context | quote }}
 app.kubernetes.io/instance: {{ $context.Release.Name | quote }}
 app.kubernetes.io/component: {{ first . }}
 {{- end }}
 
-{{/* All labels of an object. Takes a list: the component and the context. */}}
-{{- define "pod-registrar.labels" -}}
+{{/* The labels that only the chart sets. Takes a list: the component and the context. */}}
+{{- define "pod-registrar.ownLabels" -}}
 {{- $context := last . -}}
 {{ include "pod-registrar.selector" . }}
 app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $context.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" }}
-{{- with $context.Values.commonLabels }}
+{{- end }}
+
+{{/* All labels of an object. Takes a list: the component and the context. */}}
+{{- define "pod-registrar.labels" -}}
+{{- include "pod-registrar.ownLabels" . }}
+{{- with (last .).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* All labels of a pod of the controller or of its check. Takes a list: the component and the context. */}}
+{{- define "pod-registrar.podLabels" -}}
+{{- $values := (last .).Values }}
+{{- include "pod-registrar.ownLabels" . }}
+{{- with merge (dict) $values.podLabels $values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -144,14 +158,14 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 enableServiceLinks: false
 {{- end }}
 
 {{/* Image and security context of each container. */}}
 {{- define "pod-registrar.containerDefaults" -}}
-image: {{ include "pod-registrar.image" . }}
+image: {{ include "pod-registrar.image" . | quote }}
 {{- with .Values.image.pullPolicy }}
 imagePullPolicy: {{ . }}
 {{- end }}
@@ -164,7 +178,7 @@ securityContext:
 {{/* Fields of the pods that run the controller or check its settings. */}}
 {{- define "pod-registrar.controllerPod" -}}
 {{ include "pod-registrar.podDefaults" . }}
-serviceAccountName: {{ include "pod-registrar.serviceAccount" . }}
+serviceAccountName: {{ include "pod-registrar.serviceAccount" . | quote }}
 automountServiceAccountToken: true
 {{- with .Values.podSecurityContext }}
 securityContext:
@@ -198,7 +212,7 @@ hostAliases:
 {{- define "pod-registrar.environment" -}}
 envFrom:
   - configMapRef:
-      name: {{ include "pod-registrar.fullname" . }}
+      name: {{ include "pod-registrar.fullname" . | quote }}
 env:
   - name: POD_REGISTRAR_INSTANCE
     valueFrom:
@@ -245,26 +259,26 @@ env:
 {{- if $values.credentials.mount }}
 - name: token
   secret:
-    secretName: {{ include "pod-registrar.secret" (last .) }}
+    secretName: {{ include "pod-registrar.secret" (last .) | quote }}
     # Readable for any user id, as the cluster may assign one. Only this pod sees the volume.
     defaultMode: 0444
 {{- end }}
 {{- if $values.targets }}
 - name: targets
   configMap:
-    name: {{ include "pod-registrar.fullname" (last .) }}-targets
+    name: "{{ include "pod-registrar.fullname" (last .) }}-targets"
 {{- else if $values.existingTargets.configMap }}
 - name: targets
   configMap:
-    name: {{ $values.existingTargets.configMap }}
+    name: {{ $values.existingTargets.configMap | quote }}
     items:
-      - key: {{ $values.existingTargets.key }}
+      - key: {{ $values.existingTargets.key | quote }}
         path: targets.yaml
 {{- end }}
 {{- if and (first .) $values.memory.claim }}
 - name: memory
   persistentVolumeClaim:
-    claimName: {{ $values.memory.claim }}
+    claimName: {{ $values.memory.claim | quote }}
 {{- end }}
 {{- with $values.extraVolumes }}
 {{ toYaml . }}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::status::{
     ShownBacklog, ShownChange, ShownCluster, ShownFailedRender, ShownFailedRenders, ShownHold, ShownLeader,
-    ShownParkedRecord, ShownRecord, ShownState, ShownTarget, ShownWork,
+    ShownRecord, ShownRefusedRecord, ShownState, ShownTarget, ShownWork,
 };
 
 const HOSTILE: &str = "</main><script>alert(1)</script>\"'&";
@@ -44,7 +44,7 @@ fn full(name: &str, text: &str) -> ShownTarget {
     target.outage = Some(text.to_owned());
     target.stopped = Some(text.to_owned());
     target.backlog = ShownBacklog { in_flight: 1_000, retrying: 2, deletions: 3, changed: 4, missing: 5, differing: 6 };
-    let parked = ShownParkedRecord { record: record(text), cause: Some(text.to_owned()), seconds_ago: Some(60.0) };
+    let parked = ShownRefusedRecord { record: record(text), cause: Some(text.to_owned()), seconds_ago: Some(60.0) };
     target.parked = vec![parked; 10];
     target.changes = vec![ShownChange { change: text.to_owned(), record: record(text), seconds_ago: 5.0 }; 20];
     let kinds = ["resync", "fullReconcile", "writes"].map(str::to_owned);

@@ -9,23 +9,27 @@ use super::targets::RunningTarget;
 use crate::{
     admin::status::{
         ShownBacklog, ShownChange, ShownCluster, ShownFailedRender, ShownFailedRenders, ShownFailedResync, ShownHold,
-        ShownLeader, ShownParkedRecord, ShownRecord, ShownSession, ShownState, ShownTarget, ShownWork, StatusDocument,
+        ShownLeader, ShownRecord, ShownRefusedRecord, ShownSession, ShownState, ShownTarget, ShownWatchFailure,
+        ShownWork, StatusDocument,
     },
     cli::values::LeaseName,
     clock::Clock,
     model::{ids::RecordOwner, label::RecordLabel, moment::Moment},
     reconcile::{
         absence::hold::HoldSummary,
-        activity::{AcknowledgedChange, Activity, ParkedRecord, Work},
+        activity::{AcknowledgedChange, Activity, RefusedRecord, Work},
         outcome::OperationKind,
         progress,
         status::ControllerStatus,
     },
     telemetry::{
-        health::{Health, ListRead},
+        health::{Health, ListRead, WatchFailure},
         metrics::{Figures, Metrics, target::TargetFigures},
     },
 };
+
+/// Failing watches that are shown.
+const WATCH_FAILURES_SHOWN: usize = 10;
 
 #[derive(Clone)]
 pub(super) struct StatusPage {
@@ -72,7 +76,9 @@ impl StatusPage {
             self.targets.iter().map(|target| target.status.borrow().clone()).collect();
         let figures: Vec<TargetFigures> = self.targets.iter().map(|target| target.metrics.figures()).collect();
         let parts = self.targets.iter().zip(&statuses).zip(&figures);
-        let targets = parts.map(|((target, status), figures)| self.target(target, status, figures, now)).collect();
+        let targets: Vec<ShownTarget> =
+            parts.map(|((target, status), figures)| self.target(target, status, figures, now)).collect();
+        let in_sync = targets.iter().all(|target| target.state.in_sync);
         let leader = begun.and_then(|begun| begun.leader.as_ref());
         StatusDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,8 +93,15 @@ impl StatusPage {
                 .map(|(lease, holder)| ShownLeader { lease: name_of(lease), holder: holder.borrow().clone() }),
             pods,
             watch_silence_seconds,
+            watch_failures: self
+                .health
+                .watch_failures()
+                .into_iter()
+                .take(WATCH_FAILURES_SHOWN)
+                .map(watch_failure)
+                .collect(),
             work: self.health.lists().map(list).into_iter().collect(),
-            all: self.state(&ControllerStatus::of_all(&statuses), &sum(figures)),
+            all: ShownState { in_sync, ..self.state(&ControllerStatus::of_all(&statuses), &sum(figures)) },
             targets,
         }
     }
@@ -101,8 +114,11 @@ impl StatusPage {
         now: Moment,
     ) -> ShownTarget {
         let activity = target.activity.borrow();
-        let Activity { backlog, parked, changes, work, outage, compared_at } = &*activity;
+        let Activity { backlog, parked, refused, changes, work, outage, compared_at } = &*activity;
         let is_reached = outage.is_none();
+        let state = self.state(status, figures);
+        // What a registry holds that does not answer is not known.
+        let in_sync = state.in_sync && is_reached && target.stopped.get().is_none();
         ShownTarget {
             name: target.settings.name.to_owned(),
             kind: target.settings.kind_name().to_owned(),
@@ -117,10 +133,11 @@ impl StatusPage {
                 missing: backlog.missing,
                 differing: backlog.differing,
             },
-            parked: parked.iter().map(|record| parked_record(record, now)).collect(),
+            parked: parked.iter().map(|record| refused_record(record, now)).collect(),
+            refused: refused.as_ref().map(|record| refused_record(record, now)),
             changes: changes.iter().map(|change| acknowledged(change, now)).collect(),
             work: work.iter().map(|work| of_work(work, is_reached, now)).collect(),
-            state: self.state(status, figures),
+            state: ShownState { in_sync, ..state },
         }
     }
 
@@ -176,9 +193,9 @@ fn record(label: &RecordLabel) -> ShownRecord {
     }
 }
 
-fn parked_record(ParkedRecord { label, answer }: &ParkedRecord, now: Moment) -> ShownParkedRecord {
+fn refused_record(RefusedRecord { label, answer }: &RefusedRecord, now: Moment) -> ShownRefusedRecord {
     let (cause, at) = answer.clone().unzip();
-    ShownParkedRecord { record: record(label), cause, seconds_ago: at.map(|at| now.since(at).as_secs_f64()) }
+    ShownRefusedRecord { record: record(label), cause, seconds_ago: at.map(|at| now.since(at).as_secs_f64()) }
 }
 
 fn acknowledged(AcknowledgedChange { kind, label, at }: &AcknowledgedChange, now: Moment) -> ShownChange {
@@ -198,6 +215,10 @@ fn of_work(Work { kind, progress }: &Work, is_reached: bool, now: Moment) -> Sho
         seconds: now.since(progress.begun).as_secs_f64(),
         remaining_seconds: progress.remaining(now).filter(|_| is_reached).map(|rest| rest.as_secs_f64()),
     }
+}
+
+fn watch_failure(WatchFailure { namespace, cause }: WatchFailure) -> ShownWatchFailure {
+    ShownWatchFailure { namespace, cause }
 }
 
 fn list(ListRead { elapsed, done, total }: ListRead) -> ShownWork {

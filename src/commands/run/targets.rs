@@ -100,7 +100,7 @@ impl RunningTarget {
     fn span(&self) -> tracing::Span {
         match self.settings.name {
             DEFAULT_TARGET => tracing::Span::none(),
-            name => tracing::info_span!("target", name),
+            name => tracing::info_span!("registry", target = name),
         }
     }
 }

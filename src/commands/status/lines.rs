@@ -2,7 +2,7 @@
 
 use crate::{
     admin::{
-        status::{ShownChange, ShownHold, ShownParkedRecord, ShownRecord, ShownTarget, StatusDocument},
+        status::{ShownChange, ShownHold, ShownRecord, ShownRefusedRecord, ShownTarget, StatusDocument},
         summary::{self, counted, duration, grouped},
     },
     commands::report::table,
@@ -91,7 +91,7 @@ fn hold(status: &StatusDocument, target: &ShownTarget, hold: &ShownHold) -> Vec<
 }
 
 fn parked(target: &ShownTarget) -> Vec<String> {
-    let line = |ShownParkedRecord { record, cause, seconds_ago }: &ShownParkedRecord| {
+    let line = |ShownRefusedRecord { record, cause, seconds_ago }: &ShownRefusedRecord| {
         let ago = seconds_ago.map(|seconds| format!(", {} ago", duration(seconds))).unwrap_or_default();
         format!("{}{ago}: {}", record.name(), cause.as_deref().unwrap_or("the log has the registry's words"))
     };
@@ -174,7 +174,7 @@ mod tests {
         let mut target = ShownTarget { name: "a".into(), outage: Some("no route".into()), ..ShownTarget::default() };
         target.backlog = ShownBacklog { changed: 3, ..ShownBacklog::default() };
         target.state.records.insert("parked".to_owned(), 12);
-        target.parked = vec![ShownParkedRecord {
+        target.parked = vec![ShownRefusedRecord {
             record: record("shop/web"),
             cause: Some("no site".into()),
             seconds_ago: Some(9.0),

@@ -11,7 +11,7 @@ use crate::{
     },
     model::{moment::Moment, uid::Uid},
     reconcile::{
-        activity::{Activity, Backlog, Work, WorkKind},
+        activity::{Activity, Work, WorkKind},
         ledger::pending::AttemptKind,
         outcome::OperationKind,
         receipts::TargetRecords,
@@ -46,12 +46,12 @@ impl<R: Registry> EventLoop<R> {
             queue_entries: self.comparison.queue().entries(),
         };
         let counted = self.reporter.report(self.comparison.ledger(), &counts, now);
-        if let Some(Counted { uncertain, backlog, parked }) = counted {
-            self.show_activity(backlog, &parked, now);
+        if let Some(counted) = counted {
+            self.show_activity(&counted, now);
             let Features { inventory, remembers, .. } = self.availability.features();
             let may_resync = inventory && !remembers && self.session.is_open() && self.comparison.ledger().is_seeded();
             if may_resync && !self.delivery.allows(AttemptKind::Retry, now) {
-                self.resync.begin_early(uncertain, now);
+                self.resync.begin_early(counted.uncertain, now);
             }
         }
         let comparison = &self.comparison;
@@ -76,8 +76,8 @@ impl<R: Registry> EventLoop<R> {
         }
     }
 
-    /// Shows the backlog, the records with these keys as parked, and what else goes on.
-    fn show_activity(&mut self, backlog: Backlog, parked: &[Uid], now: Moment) {
+    /// Shows what was counted, and what else goes on.
+    fn show_activity(&mut self, counted: &Counted, now: Moment) {
         let comparison = &self.comparison;
         let under_way = [
             (WorkKind::Resync, self.resync.progress().map(|progress| comparison.expecting(progress))),
@@ -85,13 +85,13 @@ impl<R: Registry> EventLoop<R> {
         ];
         let work = under_way.into_iter().filter_map(|(kind, progress)| Some(Work { kind, progress: progress? }));
         let activity = Activity {
-            backlog,
+            backlog: counted.backlog,
             work: work.collect(),
             outage: self.reporter.outage().map(ToString::to_string),
             compared_at: self.resync.compared_at(),
             ..Activity::default()
         };
-        self.display.show(activity, parked, &|key| comparison.label(key.clone()), now);
+        self.display.show(activity, counted, &|key| comparison.label(key.clone()), now);
     }
 
     /// Reports what went wrong with a record.

@@ -112,7 +112,10 @@ impl<R: Registry> EventLoop<R> {
         self.judge(Kind::Capabilities, &result, now);
         let Ok(capabilities) = result else { return };
         self.availability.learn(capabilities);
-        if self.availability.is_failing() && self.comparison.ledger().pending_count() == 0 {
+        if self.availability.is_failing() && !self.leads() {
+            // Nothing else is sent.
+            self.registry_answered(now);
+        } else if self.availability.is_failing() && self.comparison.ledger().pending_count() == 0 {
             // If records are pending, a write ends the outage: other requests say nothing about writes.
             if capabilities.features.sessions {
                 self.session.beat_soon(now);

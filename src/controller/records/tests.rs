@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::{collection::vec, option, prelude::*, property_test};
+
 use super::*;
 use crate::{
     model::{
@@ -57,84 +59,93 @@ fn projection(records: &BTreeMap<Uid, StoredPod>) -> Projection {
     }
 }
 
-#[test]
-fn last_created_pod_owns_each_key() {
-    for _ in 0..60 {
-        let seed = fastrand::u64(..);
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut table, mut model) = (KeyedRecords::default(), BTreeMap::<Uid, Seen>::new());
-        let keys: Vec<Uid> = (0..5).map(|n| Uid::from(format!("k{n}"))).collect();
-        for _ in 0..400 {
-            let n = rng.u8(..12);
-            let (name, second) = (format!("p{n}"), n % 5);
-            let (uid, pod) = (Uid::from(name.as_str()), pod(&name, second));
-            let before = model.clone();
-            let left = match rng.u8(..10) {
-                0..6 => {
-                    let mut records = BTreeMap::new();
-                    for key in &keys {
-                        if rng.u8(..3) > 0 {
-                            continue;
-                        }
-                        let waits = rng.u8(..5) == 0;
-                        let shown = if waits { StoredPod::Unreadable } else { StoredPod::Record(print(rng.u8(..))) };
-                        records.insert(key.clone(), shown);
-                    }
-                    let projection = projection(&records);
-                    model.insert(uid.clone(), Seen { second, records });
-                    table.project(&pod, projection).left
-                }
-                6 => {
-                    if let Some(seen) = model.get_mut(&uid) {
-                        seen.records.values_mut().for_each(|shown| *shown = StoredPod::Unreadable);
-                    }
-                    table.project(&pod, Projection::Failed { cause: "x".into() }).left
-                }
-                7 => {
-                    model.remove(&uid);
-                    table.project(&pod, Projection::NotSelected(Excluded { keys: vec![], by_scope: false })).left
-                }
-                _ => {
-                    model.remove(&uid);
-                    table.remove(&uid)
-                }
-            };
-            let mut expected = Vec::new();
-            for key in &keys {
-                let owned = owner(&before, key).is_some_and(|(owner, _)| owner == uid);
-                let stays = model.get(&uid).is_some_and(|seen| seen.records.contains_key(key));
-                if owned && !stays {
-                    expected.push(match owner(&model, key) {
-                        None => Left::Free(key.clone()),
-                        Some((to, _)) => Left::Passed { key: key.clone(), to },
-                    });
-                }
+/// What is read of a pod.
+#[derive(Clone, Debug)]
+enum Read {
+    /// Its records: none, unreadable or readable, by key.
+    Records(Vec<Option<StoredPod>>),
+    Failed,
+    NotSelected,
+    Gone,
+}
+
+fn read() -> impl Strategy<Value = Read> {
+    let record =
+        prop_oneof![4 => any::<u8>().prop_map(|n| StoredPod::Record(print(n))), 1 => Just(StoredPod::Unreadable)];
+    prop_oneof![
+        6 => vec(option::weighted(0.33, record), 5).prop_map(Read::Records),
+        1 => Just(Read::Failed),
+        1 => Just(Read::NotSelected),
+        2 => Just(Read::Gone),
+    ]
+}
+
+#[property_test(config = ProptestConfig::with_cases(60))]
+fn last_created_pod_owns_each_key(#[strategy = vec((0..12_u8, read()), 0..400)] steps: Vec<(u8, Read)>) {
+    let (mut table, mut model) = (KeyedRecords::default(), BTreeMap::<Uid, Seen>::new());
+    let keys: Vec<Uid> = (0..5).map(|n| Uid::from(format!("k{n}"))).collect();
+    for (n, read) in steps {
+        let (name, second) = (format!("p{n}"), n % 5);
+        let (uid, pod) = (Uid::from(name.as_str()), pod(&name, second));
+        let before = model.clone();
+        let left = match read {
+            Read::Records(shown) => {
+                let records: BTreeMap<_, _> =
+                    keys.iter().cloned().zip(shown).filter_map(|(key, shown)| Some((key, shown?))).collect();
+                let projection = projection(&records);
+                model.insert(uid.clone(), Seen { second, records });
+                table.project(&pod, projection).left
             }
-            assert_eq!(left, expected, "seed {seed}");
-            // The loop projects the new owners, which show what they showed last unless they cannot be read.
-            for left in left {
-                let Left::Passed { to, .. } = left else { continue };
-                let seen = model.get(&to).unwrap().clone();
-                let pod = self::pod(&to.to_string(), seen.second);
-                table.project(&pod, projection(&seen.records));
+            Read::Failed => {
+                if let Some(seen) = model.get_mut(&uid) {
+                    seen.records.values_mut().for_each(|shown| *shown = StoredPod::Unreadable);
+                }
+                table.project(&pod, Projection::Failed { cause: "x".into() }).left
             }
-            for key in &keys {
-                let expected = owner(&model, key);
-                assert_eq!(table.owner_of(key), expected.as_ref().map(|(uid, _)| uid), "seed {seed}");
-                // A pod that became unreadable before it owned the record shows that once it is projected.
-                let shown = expected.map(|(_, shown)| shown);
-                assert!(table.shown(key) == shown || table.shown(key) == Some(StoredPod::Unreadable), "seed {seed}");
-                let pods = model.iter().filter(|(_, seen)| seen.records.contains_key(key)).map(|(uid, _)| uid);
-                let (mut pods, mut found): (Vec<_>, Vec<_>) = (pods.collect(), table.pods_of(key).collect());
-                pods.sort();
-                found.sort();
-                assert_eq!(found, pods, "seed {seed}");
+            Read::NotSelected => {
+                model.remove(&uid);
+                table.project(&pod, Projection::NotSelected(Excluded { keys: vec![], by_scope: false })).left
+            }
+            Read::Gone => {
+                model.remove(&uid);
+                table.remove(&uid)
+            }
+        };
+        let mut expected = Vec::new();
+        for key in &keys {
+            let owned = owner(&before, key).is_some_and(|(owner, _)| owner == uid);
+            let stays = model.get(&uid).is_some_and(|seen| seen.records.contains_key(key));
+            if owned && !stays {
+                expected.push(match owner(&model, key) {
+                    None => Left::Free(key.clone()),
+                    Some((to, _)) => Left::Passed { key: key.clone(), to },
+                });
             }
         }
-        model.keys().for_each(|uid| _ = table.remove(uid));
-        assert_eq!(table.len(), 0, "seed {seed}");
-        assert!(keys.iter().all(|key| table.owner_of(key).is_none()), "seed {seed}");
+        assert_eq!(left, expected);
+        // The loop projects the new owners, which show what they showed last unless they cannot be read.
+        for left in left {
+            let Left::Passed { to, .. } = left else { continue };
+            let seen = model.get(&to).unwrap().clone();
+            let pod = self::pod(&to.to_string(), seen.second);
+            table.project(&pod, projection(&seen.records));
+        }
+        for key in &keys {
+            let expected = owner(&model, key);
+            assert_eq!(table.owner_of(key), expected.as_ref().map(|(uid, _)| uid));
+            // A pod that became unreadable before it owned the record shows that once it is projected.
+            let shown = expected.map(|(_, shown)| shown);
+            assert!(table.shown(key) == shown || table.shown(key) == Some(StoredPod::Unreadable));
+            let pods = model.iter().filter(|(_, seen)| seen.records.contains_key(key)).map(|(uid, _)| uid);
+            let (mut pods, mut found): (Vec<_>, Vec<_>) = (pods.collect(), table.pods_of(key).collect());
+            pods.sort();
+            found.sort();
+            assert_eq!(found, pods);
+        }
     }
+    model.keys().for_each(|uid| _ = table.remove(uid));
+    assert_eq!(table.len(), 0);
+    assert!(keys.iter().all(|key| table.owner_of(key).is_none()));
 }
 
 /// What a complete list does.

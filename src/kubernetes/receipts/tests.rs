@@ -311,7 +311,7 @@ async fn missing_right_is_one_warning() {
     world.answer(|_| Some(200));
     world.pass(Duration::from_secs(2 * 3_600)).await;
     assert_eq!(world.count("annotation", "written"), 500);
-    assert_eq!(log.count(" INFO ", "receipts are written again"), 1);
+    assert_eq!(log.count(" INFO ", "receipts can be written again"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -409,7 +409,7 @@ impl ReceiptWriter {
         self.failures = 0;
         self.forbidden.remove(&(kind, namespace.into()));
         if self.reminders.remove(&kind).is_some() {
-            tracing::info!(kind = <&str>::from(kind), "receipts are written again");
+            tracing::info!(kind = <&str>::from(kind), "receipts can be written again");
         }
     }
 

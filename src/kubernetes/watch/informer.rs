@@ -143,7 +143,7 @@ impl Informer {
             listing: Listing::new(source.clone(), setup.relist_interval, rng.fork(), now),
             watching: PodWatch::new(namespace, cluster, &setup.scope, rng, now),
             liveness: Liveness::new(source, setup.probe_after, now),
-            log: WatchLog::new(watch, namespace, setup.common.reports.clone()),
+            log: WatchLog::new(watch, namespace, setup.common.reports.clone(), setup.health.clone()),
             tick_at: now + TICK,
             setup,
         }

@@ -156,6 +156,8 @@ impl Ledger {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::{collection::vec, prelude::*, property_test, sample::Index};
+
     use super::*;
     use crate::{
         model::digest::{Buckets, Digest},
@@ -198,65 +200,63 @@ mod tests {
         ledger.set_known(uid, known);
     }
 
-    #[test]
-    fn backlog_reaches_every_untouched_entry() {
+    #[property_test]
+    fn backlog_reaches_every_untouched_entry(
+        #[strategy = 1..60_usize] most: usize,
+        #[strategy = vec((0..40_u8, any::<Index>(), any::<Index>()), 0..400)] steps: Vec<(u8, Index, Index)>,
+    ) {
         // An entry leaves the backlog earlier when something else happens to it.
-        for _ in 0..300 {
-            let seed = fastrand::u64(..);
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (mut ledger, mut waits, most) = (seeded(), BTreeMap::new(), rng.usize(1..60));
-            for step in 0..400 {
-                let uid = uid(rng.usize(..most));
-                match rng.u8(..40) {
-                    0 => {
-                        let of = rng.u16(1..4);
-                        reconcile(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
-                        let now = (0..ledger.entry_count()).filter_map(|position| ledger.entry_at(position));
-                        let now = now.filter_map(|(uid, entry)| Some((uid.clone(), BacklogKind::of(entry.backlog?))));
-                        waits = now.collect();
-                    }
-                    1..8 if !waits.contains_key(&uid) => set_known(&mut ledger, &uid, rng.usize(..3)),
-                    8..12 => {
-                        ledger.mark_pending(&uid, at(step));
-                        waits.remove(&uid);
-                    }
-                    12..16 => {
-                        ledger.clear_pending(&uid);
-                        waits.remove(&uid);
-                    }
-                    16..20 => {
-                        ledger.forget(&uid);
-                        waits.remove(&uid);
-                    }
-                    20..30 => {
-                        let kind = KINDS[rng.usize(..2)];
-                        match ledger.next_in_backlog(kind) {
-                            Some(uid) => {
-                                assert_eq!(waits.remove(&uid), Some(kind), "seed {seed}");
-                                assert!(ledger.leave_backlog(&uid), "seed {seed}");
-                            }
-                            None => assert!(waits.values().all(|other| *other != kind), "seed {seed}"),
+        let (mut ledger, mut waits) = (seeded(), BTreeMap::new());
+        for (step, (kind, which, choice)) in steps.into_iter().enumerate() {
+            let uid = uid(which.index(most));
+            match kind {
+                0 => {
+                    let of = u16::try_from(choice.index(3) + 1).unwrap();
+                    reconcile(&mut ledger, at(step), |uid| Buckets::prefix(&uid.text()).is_multiple_of(of));
+                    let now = (0..ledger.entry_count()).filter_map(|position| ledger.entry_at(position));
+                    let now = now.filter_map(|(uid, entry)| Some((uid.clone(), BacklogKind::of(entry.backlog?))));
+                    waits = now.collect();
+                }
+                1..8 if !waits.contains_key(&uid) => set_known(&mut ledger, &uid, choice.index(3)),
+                8..12 => {
+                    ledger.mark_pending(&uid, at(step));
+                    waits.remove(&uid);
+                }
+                12..16 => {
+                    ledger.clear_pending(&uid);
+                    waits.remove(&uid);
+                }
+                16..20 => {
+                    ledger.forget(&uid);
+                    waits.remove(&uid);
+                }
+                20..30 => {
+                    let kind = KINDS[choice.index(2)];
+                    match ledger.next_in_backlog(kind) {
+                        Some(uid) => {
+                            assert_eq!(waits.remove(&uid), Some(kind));
+                            assert!(ledger.leave_backlog(&uid));
                         }
+                        None => assert!(waits.values().all(|other| *other != kind)),
                     }
-                    30..34 => {
-                        // A page of a list.
-                        let Some(position) = ledger.position_of(&uid).filter(|_| ledger.pending(&uid).is_none()) else {
-                            continue;
-                        };
-                        ledger.defer(position, at(step));
-                        let entry = ledger.entry_at(position).map(|(_, entry)| entry.backlog.unwrap());
-                        waits.insert(uid, BacklogKind::of(entry.unwrap()));
-                    }
-                    _ => {}
                 }
-                for kind in KINDS {
-                    let left = waits.values().filter(|other| **other == kind).count();
-                    assert_eq!(ledger.backlog_of(kind), left, "seed {seed}, step {step}");
+                30..34 => {
+                    // A page of a list.
+                    let Some(position) = ledger.position_of(&uid).filter(|_| ledger.pending(&uid).is_none()) else {
+                        continue;
+                    };
+                    ledger.defer(position, at(step));
+                    let entry = ledger.entry_at(position).map(|(_, entry)| entry.backlog.unwrap());
+                    waits.insert(uid, BacklogKind::of(entry.unwrap()));
                 }
-                let marks =
-                    (0..ledger.entry_count()).filter_map(|n| ledger.entry_at(n)).filter(|(_, b)| b.is_deferred());
-                assert_eq!((marks.count(), ledger.backlog()), (waits.len(), waits.len()), "seed {seed}, step {step}");
+                _ => {}
             }
+            for kind in KINDS {
+                let left = waits.values().filter(|other| **other == kind).count();
+                assert_eq!(ledger.backlog_of(kind), left, "step {step}");
+            }
+            let marks = (0..ledger.entry_count()).filter_map(|n| ledger.entry_at(n)).filter(|(_, b)| b.is_deferred());
+            assert_eq!((marks.count(), ledger.backlog()), (waits.len(), waits.len()), "step {step}");
         }
     }
 

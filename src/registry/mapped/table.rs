@@ -1,5 +1,8 @@
 //! The table of the records in the registry: the id and the revision of each, and the last acknowledged content.
 //!
+//! The ledger of the event loop holds what the registry is believed to hold, and decides what is sent. A row has what
+//! the requests for a record need besides: its id, its revision, and the content that the registry acknowledged last.
+//!
 //! A row takes at most 120 bytes with short ids, because there is one for each record.
 
 use std::collections::HashSet;

@@ -14,7 +14,7 @@ use pod_registrar::{
         self, JsonPage, Pages,
         page::render,
         status::{
-            ShownBacklog, ShownChange, ShownCluster, ShownHold, ShownLeader, ShownParkedRecord, ShownRecord,
+            ShownBacklog, ShownChange, ShownCluster, ShownHold, ShownLeader, ShownRecord, ShownRefusedRecord,
             ShownTarget, ShownWork, StatusDocument,
         },
     },
@@ -49,7 +49,7 @@ fn target(number: usize) -> ShownTarget {
         ShownBacklog { in_flight: 500, retrying: 12, deletions: 3, changed: 4, missing: 88_000, differing: 9 };
     let cause = Some("status 422: {\"detail\": \"no such site\"}".to_owned());
     target.parked =
-        (0..10).map(|n| ShownParkedRecord { record: pod(n), cause: cause.clone(), seconds_ago: Some(60.0) }).collect();
+        (0..10).map(|n| ShownRefusedRecord { record: pod(n), cause: cause.clone(), seconds_ago: Some(60.0) }).collect();
     target.state.records.insert("parked".to_owned(), 1_000);
     let approve = "pod-registrar approve 0123456789ab --approval-lease pod-registrar/pod-registrar";
     target.state.holds = vec![ShownHold {

@@ -11,7 +11,7 @@ const fn case(name: &'static str, values: &'static str) -> Case {
     Case { name, values, arguments: &[] }
 }
 
-pub(crate) const CASES: [Case; 21] = [
+pub(crate) const CASES: [Case; 23] = [
     case("default", ""),
     case("own registry", "registry: {url: 'https://registry.example/', caKey: ca.crt}"),
     case(
@@ -46,6 +46,15 @@ targets: |
         "collector",
         "{collector: {url: 'https://collector.monitoring:4318', headersKey: headers, caKey: collector-ca.crt}, \
          settings: {traceRatio: 0.05, exportLogs: true}}",
+    ),
+    case(
+        "names that YAML reads as other values",
+        "{fullnameOverride: 'true', nameOverride: 'on', referenceRegistry: {name: 'null'}, priorityClassName: '123', \
+         serviceAccount: {name: '1234'}, credentials: {secretName: '0.5'}}",
+    ),
+    case(
+        "labels and annotations given twice",
+        "{commonLabels: {team: a}, podLabels: {team: b}, podAnnotations: {prometheus.io/port: '9000'}}",
     ),
     case("namespaces", "namespaces: [default, kube-public]"),
     case(

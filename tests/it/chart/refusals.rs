@@ -3,7 +3,7 @@
 use crate::support::chart::ChartTools;
 
 /// Values that the schema refuses, and what the error names.
-const WRONG: [(&str, &str); 24] = [
+const WRONG: [(&str, &str); 28] = [
     ("replicaCount: two", "replicaCount"),
     ("replicaCount: -1", "replicaCount"),
     ("replicas: 3", "replicas"),
@@ -21,6 +21,10 @@ const WRONG: [(&str, &str); 24] = [
     ("settings: {maxInFlight: 65}", "maxInFlight"),
     ("settings: {resyncInterval: 30}", "resyncInterval"),
     ("settings: {leaseDuration: 15 seconds}", "leaseDuration"),
+    ("settings: {leaseDuration: 2s}", "leaseDuration"),
+    ("settings: {leaseDuration: 1500ms}", "leaseDuration"),
+    ("targets: hello", "targets"),
+    ("targets: '  '", "targets"),
     ("settings: {holdOnScopeChange: 'no'}", "holdOnScopeChange"),
     ("settings: {traceRatio: 1.5}", "traceRatio"),
     ("collector: {url: 'collector:4318'}", "url"),
@@ -31,7 +35,7 @@ const WRONG: [(&str, &str); 24] = [
 ];
 
 /// Combinations that templates refuse, and the fix that the error has.
-const UNFIT: [(&str, &str); 17] = [
+const UNFIT: [(&str, &str); 23] = [
     ("{targets: [{name: a}], existingTargets: {configMap: b}}", "keep one of them"),
     ("{targets: [{name: a}], registry: {url: 'https://b.example'}}", "with the preset v1"),
     ("registry: {url: 'https://registry.example/v1/'}", "registry.url ends in /v1; remove /v1"),
@@ -51,6 +55,12 @@ const UNFIT: [(&str, &str); 17] = [
     ("{replicaCount: 1, memory: {claim: c}}", "or remove memory.claim"),
     ("{serviceMonitor: {enabled: true}, service: {enabled: false}}", "set service.enabled to true"),
     ("service: {ipFamilies: [IPv4, IPv6], ipFamilyPolicy: SingleStack}", "set it to PreferDualStack"),
+    ("targets: [{name: a}, {name: b}, {name: a}]", "two targets have the name a"),
+    ("fullnameOverride: registry", "both be named registry; set fullnameOverride or referenceRegistry.name"),
+    ("referenceRegistry: {name: pod-registrar}", "both be named pod-registrar"),
+    ("podLabels: {app.kubernetes.io/name: web}", "podLabels has the label app.kubernetes.io/name"),
+    ("commonLabels: {app.kubernetes.io/component: web}", "commonLabels has the label app.kubernetes.io/component"),
+    ("commonLabels: {app.kubernetes.io/version: '2'}", "commonLabels has the label app.kubernetes.io/version"),
     ("prometheusRule: {enabled: true, disabledAlerts: [NoStandby]}", "there is no alert NoStandby; the alerts are"),
 ];
 

@@ -4,12 +4,12 @@ use pod_registrar::{
     controller::options::ControllerOptions,
     reconcile::{
         activity::{Activity, WorkKind},
-        outcome::{Failure, OperationKind},
+        outcome::{Failure, OperationKind, Verdict},
     },
 };
 
 use super::{
-    fake::Fake,
+    fake::{Fake, Fault},
     world::{EventLoopHarness, SECOND, many, options, pod},
 };
 
@@ -44,6 +44,25 @@ async fn rejected_record_has_words_of_registry() {
     assert_eq!(parked.label.pod.as_deref(), Some("default/a"));
     assert!(!parked.answer.as_ref().unwrap().0.is_empty(), "{shown:?}");
     assert_eq!((shown.backlog.waiting(), shown.backlog.in_flight), (0, 0), "{shown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_that_is_refused_is_shown() {
+    let registry = Fake::new();
+    let mut world = EventLoopHarness::settled(registry.clone(), [pod("a", "1")]).await;
+    let full = Fault::Items(Verdict::Retry { after: None, cause: "status 507: disk full".into() });
+    registry.state().faults.extend(vec![full; 40]);
+    world.apply(pod("a", "2")).await;
+    world.pass(2 * SECOND).await;
+    assert_eq!(world.activity().refused, None, "a few attempts are nothing unusual");
+    world.pass(60 * SECOND).await;
+    let refused = world.activity().refused.unwrap();
+    assert_eq!(refused.label.pod.as_deref(), Some("default/a"));
+    assert_eq!(refused.answer.unwrap().0, "status 507: disk full");
+    registry.state().faults.clear();
+    world.pass(60 * SECOND).await;
+    world.assert_equal();
+    assert_eq!(world.activity().refused, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,6 +168,23 @@ async fn lost_leadership_stops_all_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn standby_notices_the_end_of_an_outage() {
+    let registry = Fake::new();
+    let mut world = EventLoopHarness::start_as(leader(1), registry.clone(), many(3, "a"), options());
+    world.list().await;
+    world.pass(5 * SECOND).await;
+    registry.state().down = Some(Failure::Unreachable("down".into()));
+    world.apply(pod("x", "a")).await;
+    world.pass(30 * SECOND).await;
+    world.lead(Leadership::Follower);
+    world.pass(30 * SECOND).await;
+    assert!(world.activity().outage.is_some(), "it lasts");
+    registry.state().down = None;
+    world.pass(60 * SECOND).await;
+    assert_eq!(world.activity().outage, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unrenewed_leadership_ends_by_itself() {
     let registry = Fake::new();
     let soon = Leadership::Leader { term: 1, until: Moment::from_secs(20) };

@@ -100,6 +100,30 @@ async fn rejected_record_is_shown_with_its_words() {
 }
 
 #[tokio::test]
+async fn registry_that_fails_is_not_in_sync() {
+    // Nothing is pending, so only heartbeats notice it.
+    let world = ProcessHarness::start().await;
+    world.kube.create(0..2);
+    let mut controller = world.controller_with(&["--request-timeout", "1s"]);
+    controller.synced().await;
+    let url = format!("http://{}", address(&mut controller).await);
+    world.proxy.hold(|_| true);
+    eventually("the outage is shown", SOON, async || {
+        let (code, status) = run_json(&["status", &url]).await;
+        let target = &status["targets"][0];
+        let is_shown = (&status["inSync"], &target["inSync"]) == (&json!(false), &json!(false));
+        if code == 3 && is_shown && target["outage"].is_string() { Ok(()) } else { Err(format!("{code} {status:#}")) }
+    })
+    .await;
+    world.proxy.release();
+    eventually("the registry is equal again", SOON, async || {
+        let (code, text) = run(&["status", &url]).await;
+        if code == 0 { Ok(()) } else { Err(format!("{code} {text}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn watched_status_is_shown_until_a_signal() {
     let world = ProcessHarness::start().await;
     let mut controller = world.controller();

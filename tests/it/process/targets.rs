@@ -68,6 +68,15 @@ async fn server(answer: Option<&'static str>) -> String {
 }
 
 #[tokio::test]
+async fn lines_in_json_name_their_target() {
+    let (kube, registry) = (Kube::start().await, RegistryTask::start());
+    let mut controller = controller(&kube, &[("inventory", &registry.url)], &["--log-format", "json"]);
+    let line = controller.log_line("session opened").await;
+    let spans = &serde_json::from_str::<Value>(&line).unwrap()["spans"];
+    assert_eq!(spans, &json!([{"target": "inventory", "name": "registry"}]), "{line}");
+}
+
+#[tokio::test]
 async fn failing_targets_do_not_delay_another() {
     let (kube, registry) = (Kube::start().await, RegistryTask::start());
     kube.create(0..20);

@@ -19,6 +19,9 @@ mod scenarios;
 mod security;
 mod tidy;
 
+/// What stands before a test function.
+pub(crate) const TEST_ATTRIBUTES: [&str; 3] = ["#[test]", "#[tokio::test", "#[property_test"];
+
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

@@ -69,7 +69,10 @@ fn test_names_have_eight_words_at_most() {
     let mut long = Vec::new();
     for file in all_sources() {
         let text = fs::read_to_string(&file).unwrap();
-        let names = text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)).filter_map(function_name);
+        let names = project::TEST_ATTRIBUTES
+            .iter()
+            .flat_map(|attribute| text.split(attribute).skip(1))
+            .filter_map(function_name);
         long.extend(
             names
                 .filter(|name| name.split('_').count() > TEST_NAME_WORDS)

@@ -118,7 +118,7 @@ fn module(file: &Path) -> String {
 fn tests_in(text: &str) -> Vec<String> {
     let (mut found, mut pending) = (Vec::new(), false);
     for line in text.lines().map(str::trim) {
-        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+        if project::TEST_ATTRIBUTES.iter().any(|attribute| line.starts_with(attribute)) {
             pending = true;
         } else if line.starts_with("#[ignore") {
             pending = false;
@@ -206,8 +206,8 @@ fn page_is_read_as_written() {
 #[test]
 fn tests_are_found_by_their_attribute() {
     let text = "#[test]\nfn one() {}\nfn none() {}\n#[tokio::test(start_paused = true)]\n// Why.\nasync fn two() {}\n\
-                #[test]\n#[ignore = \"slow\"]\nfn three() {}\n";
-    assert_eq!(tests_in(text), ["one", "two"]);
+                #[test]\n#[ignore = \"slow\"]\nfn three() {}\n#[property_test]\nfn four(n: u8) {}\n";
+    assert_eq!(tests_in(text), ["one", "two", "four"]);
     let module = |path: &str| module(&project::root().join(path));
     let paths =
         ["src/model/digest.rs", "src/model/ledger_tests.rs", "src/admin/tests.rs", "src/telemetry/metrics/mod.rs"];

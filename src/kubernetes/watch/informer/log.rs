@@ -15,7 +15,10 @@ use crate::{
         fault_log::{FaultLog, FaultSummary, Reminder},
         silence::OLD_AFTER,
     },
-    telemetry::metrics::labels::RelistReason,
+    telemetry::{
+        health::{Health, WatchFailure},
+        metrics::labels::RelistReason,
+    },
 };
 
 /// What was logged about all watches of the process.
@@ -34,6 +37,8 @@ pub(super) struct WatchLog {
     /// `*` stands for all namespaces.
     namespace: Box<str>,
     reports: Arc<Mutex<Reports>>,
+    /// What people see of the failure.
+    health: Health,
     reminder: Reminder,
     /// When the watch was last up to date before the current silence. None while it is not silent for long.
     old_since: Option<Moment>,
@@ -57,9 +62,10 @@ pub(super) struct RequestFailure {
 }
 
 impl WatchLog {
-    pub(super) fn new(watch: usize, namespace: Option<&str>, reports: Arc<Mutex<Reports>>) -> Self {
+    pub(super) fn new(watch: usize, namespace: Option<&str>, reports: Arc<Mutex<Reports>>, health: Health) -> Self {
         Self {
             watch,
+            health,
             namespace: namespace.unwrap_or("*").into(),
             reports,
             reminder: Reminder::default(),
@@ -70,10 +76,13 @@ impl WatchLog {
         }
     }
 
-    /// Logs a failure, unless it was logged recently.
+    /// Shows a failure, and logs it unless that was done recently.
     pub(super) fn failed(&mut self, failure: &RequestFailure, now: Moment) {
         let RequestFailure { what, cause, failures, retry_in, forbidden } = failure;
         self.reports.lock().failing.insert(self.watch);
+        let fix = forbidden.then(|| self.missing_right());
+        let shown = fix.as_ref().map_or_else(|| cause.clone(), |fix| format!("{cause}; {fix}"));
+        self.health.watch_failed(self.watch, WatchFailure { namespace: self.namespace.to_string(), cause: shown });
         // A revoked right closes the watch first, so the 403 is the second failure. It must be logged as well.
         let is_news = *forbidden && !self.forbidden;
         if !(self.reminder.is_due(now) || is_news) {
@@ -86,9 +95,7 @@ impl WatchLog {
         }
         (self.failure, self.forbidden) = (true, *forbidden);
         let (namespace, retry_in_ms) = (&*self.namespace, retry_in.as_millis());
-        if *forbidden {
-            let in_namespace = (namespace != "*").then_some(namespace);
-            let fix = Right::to_pods(in_namespace).advice();
+        if let Some(fix) = fix {
             if self.reminder.is_repeated() {
                 tracing::error!(
                     namespace,
@@ -113,6 +120,11 @@ impl WatchLog {
         } else {
             tracing::warn!(namespace, what, cause, failures, retry_in_ms, "request for pods failed; retrying");
         }
+    }
+
+    /// How to grant the right that is missing.
+    fn missing_right(&self) -> String {
+        Right::to_pods(Some(&*self.namespace).filter(|namespace| *namespace != "*")).advice()
     }
 
     pub(super) fn recovered(&mut self) {
@@ -250,7 +262,8 @@ mod tests {
     #[test]
     fn lasting_missing_right_is_an_error() {
         let (lines, _guard) = Log::start();
-        let mut log = WatchLog::new(0, Some("shop"), Arc::default());
+        let health = Health::new(1);
+        let mut log = WatchLog::new(0, Some("shop"), Arc::default(), health.clone());
         let mut fail_at = |seconds| {
             let (cause, retry_in) = ("the API server answered 403".to_owned(), Duration::from_secs(1));
             let failure = RequestFailure { what: "list", cause, failures: 1, retry_in, forbidden: true };
@@ -267,12 +280,14 @@ mod tests {
         fail_at(60);
         assert_eq!(lines.count("ERROR ", "right to read pods is still missing"), 1, "{}", lines.text());
         assert!(lines.text().contains("in the namespace shop"), "{}", lines.text());
+        let [shown] = &health.watch_failures()[..] else { panic!("it is not shown") };
+        assert!(shown.cause.contains("answered 403; add") && shown.namespace == "shop", "{shown:?}");
     }
 
     #[test]
     fn silence_and_its_end_are_logged_once() {
         let at = Moment::from_secs;
-        let mut log = WatchLog::new(0, None, Arc::default());
+        let mut log = WatchLog::new(0, None, Arc::default(), Health::new(1));
         let mut has_line = |last_alive, now| {
             log.silence(at(last_alive), at(now));
             log.age
