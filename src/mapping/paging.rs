@@ -258,16 +258,23 @@ impl ListReader<'_> {
             return Err(answer.not_json().map_or(Error::NoItems, |cause| Error::NotJson(cause.to_owned())));
         };
         self.read += u64::try_from(items.len()).unwrap_or(u64::MAX);
+        // A rule says that this refusal means: no further records.
+        let is_end = answer.status >= 400 && items.is_empty();
         if let Some(count) = &self.list.count {
             let counted = count.text(answer.json(), || answer.scope(&self.scope))?;
-            let after = counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?;
+            let counted = counted.and_then(|text| text.parse().ok());
+            let after = match (counted, is_end) {
+                (Some(counted), _) => counted,
+                (None, true) => self.counted.unwrap_or_default(),
+                (None, false) => return Err(Error::NoCount),
+            };
             if let Some(before) = self.counted.replace(after).filter(|before| self.is_strict && *before > after) {
                 return Err(Error::CountFell { before, after });
             }
         }
         items.iter().try_for_each(each).map_err(Error::Item)?;
         self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
-        self.ask = self.next(answer, items.len())?;
+        self.ask = if is_end { Ask::Nothing } else { self.next(answer, items.len())? };
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
             (Ask::Nothing, None) => {
