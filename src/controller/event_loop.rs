@@ -350,6 +350,7 @@ impl<R: Registry> EventLoop<R> {
             holds: self.holds(),
             failed_renders: self.records.failed_renders(),
             failed_resync: self.resync.failed(now),
+            left_differing: self.requests.registry().left_differing(),
         };
         self.reporter.show(controller_status, self.session.phase());
     }

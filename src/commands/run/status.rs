@@ -126,7 +126,16 @@ impl StatusPage {
 
     /// The members that a target has and the process, too.
     fn state(&self, status: &ControllerStatus, figures: &TargetFigures) -> ShownState {
-        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, failed_resync, ability: _ } = status;
+        let ControllerStatus {
+            session,
+            epoch,
+            in_sync,
+            holds,
+            failed_renders,
+            failed_resync,
+            left_differing,
+            ability: _,
+        } = status;
         let TargetFigures { records, oldest_pending_seconds, first_complete_sync_seconds } = figures;
         let failed = failed_renders.first.iter().map(|failed| ShownFailedRender {
             uid: failed.uid.to_string(),
@@ -146,6 +155,7 @@ impl StatusPage {
                 tries: failed.tries,
                 cause: failed.cause.clone(),
             }),
+            left_differing: *left_differing,
         }
     }
 

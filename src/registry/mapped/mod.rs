@@ -213,11 +213,6 @@ impl TargetClient {
         self.target
     }
 
-    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
-    pub fn settled(&self) -> usize {
-        self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
-    }
-
     /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
     fn remembers(&self) -> bool {
         self.memory.is_used() || self.target.notices.round.is_some()
@@ -331,6 +326,10 @@ impl Registry for TargetClient {
             let record = records.ok()??.into_iter().find(|record| record.key == *key)?;
             Some(named(self.target.kinds.get(record.kind)?, Some(record.id)))
         })
+    }
+
+    fn left_differing(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
     }
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
