@@ -95,7 +95,8 @@ impl<R: Registry> EventLoop<R> {
 
     /// A record as people know it.
     pub(super) fn label(&self, key: Uid) -> RecordLabel {
-        let pod = self.records.pod_of(&key);
+        let form_of = self.requests.registry().may_be_that_of(&key);
+        let pod = self.records.pod_of(form_of.as_ref().unwrap_or(&key));
         let known = self.requests.registry().record_id(&key, pod.as_ref());
         let (kind, id) = known.map_or((None, None), |RecordId { kind, id }| (kind, id));
         let name = pod.as_ref().map(Pod::full_name);

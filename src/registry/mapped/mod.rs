@@ -314,7 +314,8 @@ impl Registry for TargetClient {
 
     fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<RecordId> {
         if self.keys_are_uids() {
-            return None;
+            // That of a record without a pod is no UID, but what the list shows.
+            return self.may_be_that_of(key).map(|_| RecordId { kind: None, id: Some(key.to_string()) });
         }
         let named = |kind: &Kind, id| RecordId { kind: kind.name().map(str::to_owned), id };
         let known = |kind: &KindClient| {
@@ -330,6 +331,10 @@ impl Registry for TargetClient {
 
     fn left_differing(&self) -> usize {
         self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
+    }
+
+    fn may_be_that_of(&self, key: &Uid) -> Option<Uid> {
+        self.kinds.iter().find_map(|kind| kind.records.lock().ids.may_be_that_of(key).cloned())
     }
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {
