@@ -61,6 +61,8 @@ pub struct Kind {
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
     pub(super) facts: WriteFacts,
+    /// Whether a write stores the owner mark.
+    pub(super) stores_mark: bool,
     /// The words of the record that templates use.
     pub(super) needed: WordSet,
     pages: u32,

@@ -20,6 +20,7 @@ use super::{
 use crate::model::{digest::Fingerprint, ids::RecordOwner, record::Record, uid::Uid};
 
 mod compile;
+mod marks;
 mod one_record;
 pub mod records;
 pub mod shared_lists;
@@ -89,7 +90,11 @@ impl Target {
     /// Everything that is wrong, in the order of the file's members.
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let mut target = compile::target(spec, owner)?;
-        let errors = trial::try_samples(&target, owner);
+        let mut errors = trial::try_samples(&target, owner);
+        if errors.is_empty() {
+            let term = target.sample_term();
+            errors.extend(marks::check(&target, &spec.records, &term));
+        }
         let facts = facts::of(&target, owner);
         target.kinds.iter_mut().zip(facts).for_each(|(kind, facts)| kind.facts = facts);
         if errors.is_empty() { Ok(target) } else { Err(errors) }

@@ -125,7 +125,7 @@ fn kind(
     }
     if let Some(mark) = spec.item.as_ref().and_then(|item| item.mark.as_ref())
         && !common.exclusive
-        // A record that belongs to another one may be a part of it, with its mark.
+        // `target::marks` judges those that belong to another one.
         && parent.is_none()
         && !mark.text.contains("{{")
         && !stored.has(Word::Mark)
@@ -154,6 +154,7 @@ fn kind(
         item: item?,
         batches,
         facts: WriteFacts::default(),
+        stores_mark: stored.has(Word::Mark),
         needed,
         pages: common.pages,
     })

@@ -156,3 +156,28 @@ fn kinds_that_share_records_are_refused() {
     let exclusive = one_list.replace("    kinds:", "    exclusive: true\n    kinds:").replace(", mark: /owner", "");
     assert!(!shared(&exclusive).is_empty());
 }
+
+#[test]
+fn kind_whose_mark_nothing_stores_is_refused() {
+    let of = KINDS.replace("      address:\n", "      address:\n        of: machine\n");
+    let refused = |text: &str| try_target(text).err().unwrap_or_default();
+    assert_eq!(refused(&of), "");
+    let unmarked = of.replace("address: \"{{ each }}\", owner: \"{{ mark }}\"", "address: \"{{ each }}\"");
+    let error = refused(&unmarked);
+    let what =
+        "nothing stores the owner mark that `item.mark` reads from records of the kind `address`; write `{{ mark }}`";
+    assert!(error.starts_with("targets.yaml:19:31: ") && error.contains(what), "{error}");
+    for safe in [
+        unmarked
+            .replace("path: y, items", "path: \"x/?fields=address\", items")
+            .replace("path: \"x/?", "path: x, query: {fields: \"")
+            .replace("address\", items", "address\"}, items"),
+        unmarked.replace("    kinds:", "    exclusive: true\n    kinds:"),
+        unmarked.replace(
+            "y/{{ id }}\"}\n        delete",
+            "y/{{ id }}\", headers: {X-Owner: \"{{ mark }}\"}}\n        delete",
+        ),
+    ] {
+        assert_eq!(refused(&safe), "", "{safe}");
+    }
+}
