@@ -21,7 +21,7 @@ use super::{
     template::{Leaf, RenderError, Template, view::RecordView},
     values,
     words::{Word, WordSet},
-    writes::{ChangeWords, Held, RemovalWords, Writes},
+    writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
 };
 use crate::model::{digest::Fingerprint, uid::Uid};
 
@@ -273,6 +273,39 @@ impl Kind {
             words.push((Word::Body, values::of_json(&record.body)));
         }
         record.scope.with(words)
+    }
+
+    /// Why no request can write this record. `held` is what the registry says about it, if it has one.
+    ///
+    /// # Errors
+    /// A template cannot be rendered for this record. One that lacks what a lookup would tell is no error.
+    pub fn try_write(&self, record: &RenderedRecord, held: Option<&Held>) -> Result<(), RenderError> {
+        let change = ChangeWords {
+            id: "change".to_owned(),
+            order: 1,
+            time: "2026-01-02T03:04:05.000Z".to_owned(),
+            kind: ChangeKind::Put,
+        };
+        let known = held.cloned().unwrap_or_default();
+        let scope = self.write_scope(record, &known, &change);
+        let is_judged = |error: &RenderError| {
+            let lacks = |word, value: &Option<Json>| value.is_none() && error.uses.words.has(word);
+            !lacks(Word::Remote, &known.remote) && !lacks(Word::Seen, &known.seen)
+        };
+        let write = match &self.writes {
+            Writes::Put(write) => Some(write),
+            Writes::CreateUpdate { create, update } => Some(if held.is_none() { create } else { update }),
+            Writes::Batches | Writes::Nothing => None,
+        };
+        let written = write.map_or(Ok(()), |write| write.request.render(&scope, Some(&record.body)).map(|_| ()));
+        written.or_else(|error| if is_judged(&error) { Err(error) } else { Ok(()) })?;
+        for batch in self.batches.iter().filter(|batch| batch.puts()) {
+            batch
+                .put_operations(&scope)
+                .map(|_| ())
+                .or_else(|error| if is_judged(&error) { Err(error) } else { Ok(()) })?;
+        }
+        Ok(())
     }
 
     /// The words of a request that deletes a record.
