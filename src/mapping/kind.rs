@@ -21,7 +21,7 @@ use super::{
     template::{Leaf, RenderError, Template, view::RecordView},
     values,
     words::{Word, WordSet},
-    writes::{ChangeKind, ChangeWords, Held, RemovalWords, Writes},
+    writes::{ChangeKind, ChangeWords, Held, RemovalWords, WriteTemplate, Writes},
 };
 use crate::model::{digest::Fingerprint, uid::Uid};
 
@@ -270,7 +270,7 @@ impl Kind {
         let mut words = held.words();
         words.push((Word::Change, change.value()));
         if self.needed.has(Word::Body) {
-            words.push((Word::Body, values::of_json(&record.body)));
+            words.push((Word::Body, values::of_body(&record.body)));
         }
         record.scope.with(words)
     }
@@ -306,6 +306,32 @@ impl Kind {
                 .or_else(|error| if is_judged(&error) { Err(error) } else { Ok(()) })?;
         }
         Ok(())
+    }
+
+    /// The record with null for each member that its body leaves out. `shown` is what is compared of the record that the
+    /// registry holds: only that tells the names which are made of data.
+    #[must_use]
+    pub fn clearing(&self, record: &RenderedRecord, shown: Option<&Json>) -> RenderedRecord {
+        let mut clearing = record.clone();
+        if let Some(template) = &self.body {
+            template.clear(&mut clearing.body, shown);
+        }
+        clearing
+    }
+
+    /// Whether a member with a fixed name may be missing in a body.
+    pub(super) fn omits_members(&self) -> bool {
+        self.body.as_ref().is_some_and(|template| template.omits_members())
+    }
+
+    /// Whether the body of a record has a map whose names are made of data.
+    pub(super) fn makes_names(&self, record: &RenderedRecord) -> bool {
+        self.body.as_ref().is_some_and(|template| template.has_made_names(&record.body))
+    }
+
+    /// Whether a write clears members whose names only the registry tells.
+    pub fn clears_shown_names(&self, write: &WriteTemplate, record: &RenderedRecord) -> bool {
+        write.clears() && self.makes_names(record)
     }
 
     /// The words of a request that deletes a record.

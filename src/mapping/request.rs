@@ -140,6 +140,11 @@ impl RequestTemplate {
             .overlaps(WordSet::of(&[Word::Id, Word::Remote]))
     }
 
+    /// Whether it is a PATCH that sends the record's body.
+    pub(super) fn patches_with_record(&self) -> bool {
+        self.method == "PATCH" && (matches!(self.body, RequestBody::Record) || self.uses.has(Word::Body))
+    }
+
     /// Whether success depends on the answer's body.
     pub fn has_check(&self) -> bool {
         self.rules.has_check()

@@ -21,6 +21,7 @@ use crate::model::{digest::Fingerprint, ids::RecordOwner, record::Record, uid::U
 
 mod compile;
 mod marks;
+mod merges;
 mod one_record;
 pub mod records;
 pub mod shared_lists;
@@ -94,6 +95,7 @@ impl Target {
         if errors.is_empty() {
             let term = target.sample_term();
             errors.extend(marks::check(&target, &spec.records, &term));
+            errors.extend(merges::check(&target, &term, owner));
         }
         let facts = facts::of(&target, owner);
         target.kinds.iter_mut().zip(facts).for_each(|(kind, facts)| kind.facts = facts);

@@ -1,5 +1,7 @@
 //! What is known about one record before it is written or deleted.
 
+use serde_json::Value as Json;
+
 use crate::mapping::{
     words::{Word, WordSet},
     writes::Held,
@@ -11,6 +13,8 @@ pub(super) struct Knowledge {
     /// None if the record's id is its key.
     pub(super) id: Option<String>,
     pub(super) held: Held,
+    /// What is compared of the record, if it was looked up for this write.
+    pub(super) shown: Option<Json>,
     pub(super) exists: bool,
     pub(super) is_verified: bool,
     pub(super) is_written: bool,

@@ -18,6 +18,7 @@
 //! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
 //! | it is to be created, the registry assigns ids, and one list of several pages lacks it | `unlisted` |
 //! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
+//! | it is an update that clears members whose names are made of data | the lookup tells them |
 //!
 //! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
 //! since the term began: until then, the leader's last create may be missing in lists and lookups.
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        items::RegistryItem,
+        items::{ItemContent, RegistryItem},
         target::{RenderedRecord, TermWords},
         writes::{ChangeWords, Held, WriteTemplate, Writes},
     },
@@ -123,7 +124,8 @@ impl KindClient {
     ) -> Result<bool, Stop> {
         self.unless_unshown(known)?;
         self.unless_unlisted(put, known).await?;
-        let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
+        let is_needed = lacks_words || self.is_looked_up_first(put.key, known) || self.needs_shown_names(put, known);
+        let looks_up = self.kind.find.is_some() && is_needed;
         if looks_up && self.look_up(put, known).await? {
             return Ok(true);
         }
@@ -192,6 +194,12 @@ impl KindClient {
         known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
     }
 
+    /// Whether only the registry tells which members an update has to clear.
+    fn needs_shown_names(&self, put: &Put<'_>, known: &Knowledge) -> bool {
+        let (Writes::Put(write) | Writes::CreateUpdate { update: write, .. }) = &self.kind.writes else { return false };
+        known.exists && known.shown.is_none() && self.kind.clears_shown_names(write, put.record)
+    }
+
     /// Whether a record to be created may be there, although no list shows it.
     fn may_be_unlisted(&self, key: &Uid, known: &Knowledge) -> bool {
         let mut records = self.records.lock();
@@ -241,6 +249,9 @@ impl KindClient {
         let equal = is_equal(item, put.record);
         records.found(put.key, &put.record.id, item, equal.then_some(put.record));
         *known = records.knowledge(put.key);
+        if let ItemContent::Body(shown) = &item.content {
+            known.shown = Some(shown.clone());
+        }
         equal
     }
 
@@ -325,8 +336,10 @@ impl KindClient {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
         }
-        let scope = self.kind.write_scope(put.record, &known.held, &put.change);
-        let request = write.request.render(&scope, Some(&put.record.body));
+        let clearing = (write.clears() && !is_create).then(|| self.kind.clearing(put.record, known.shown.as_ref()));
+        let sent = clearing.as_ref().unwrap_or(put.record);
+        let scope = self.kind.write_scope(sent, &known.held, &put.change);
+        let request = write.request.render(&scope, Some(&sent.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
         self.records.lock().begin_put(put.key, put.record);
         self.save().await.inspect_err(|_| self.put_refused(put.key))?;

@@ -123,6 +123,7 @@ impl Records {
         Knowledge {
             id: row.id().map(str::to_owned),
             held: Held { remote: row.remote(), seen: row.seen() },
+            shown: None,
             exists: row.has(Fact::Exists),
             is_verified: row.has(Fact::Verified),
             is_written: row.has(Fact::Written),

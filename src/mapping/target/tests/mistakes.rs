@@ -181,3 +181,40 @@ fn kind_whose_mark_nothing_stores_is_refused() {
         assert_eq!(refused(&safe), "", "{safe}");
     }
 }
+
+#[test]
+fn patch_that_hides_a_difference_is_refused() {
+    const UPDATE: &str = "create: {path: x}\nfind: {path: \"x/{{ id }}\", at: \"\"}\n";
+    const LIST: &str = "list: {path: x, items: /r}\nitem: {id: /id, mark: /owner, body: \"\"}\n";
+    const DIGEST: &str = "item: {id: /id, mark: /owner, digest: /digest}\n";
+    let refused = |body: &str, read: &str, update: &str| {
+        let members = format!("body: {body}\n{UPDATE}{read}update: {update}");
+        try_target(&small(&members).replace("    put: {path: \"x/{{ id }}\"}\n", "")).err().unwrap_or_default()
+    };
+    let omits = r#"{owner: "{{ mark }}", digest: "{{ digest }}", m: {o: "{{ placement.node | default(omit) }}"}}"#;
+    let names = r#"{owner: "{{ mark }}", digest: "{{ digest }}", m: "{{ pod.labels }}"}"#;
+    let fixed = r#"{owner: "{{ mark }}", digest: "{{ digest }}", m: "{{ placement.node | default('') }}"}"#;
+    let patch = r#"{path: "x/{{ id }}"}"#;
+    for body in [omits, names] {
+        let error = refused(body, DIGEST, patch);
+        assert!(error.contains("`update` is a PATCH: what `body` leaves out may stay in the registry"), "{error}");
+        assert!(error.contains("add `clear: true` to send null for it, or `clear: false` if"), "{error}");
+        for (read, update) in [
+            (LIST, patch),
+            (DIGEST, r#"{path: "x/{{ id }}", clear: false}"#),
+            (DIGEST, r#"{path: "x/{{ id }}", method: PUT}"#),
+        ] {
+            assert_eq!(refused(body, read, update), "", "{body} {read} {update}");
+        }
+    }
+    assert_eq!(refused(fixed, DIGEST, patch), "");
+    let clear = r#"{path: "x/{{ id }}", clear: true}"#;
+    assert_eq!((refused(omits, DIGEST, clear), refused(names, LIST, clear)), (String::new(), String::new()));
+    let error = refused(names, DIGEST, clear);
+    assert!(error.contains("`clear` of `update` does not know the members of a map whose names are"), "{error}");
+    let put = format!(
+        "body: {omits}\n{DIGEST}find: {{path: \"x/{{{{ id }}}}\", at: \"\"}}\nput: {{method: PATCH, path: \"x/{{{{ id }}}}\"}}"
+    );
+    let error = try_target(&small(&put)).err().unwrap_or_default();
+    assert!(error.contains("`put` is a PATCH"), "{error}");
+}

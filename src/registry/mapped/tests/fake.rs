@@ -67,6 +67,8 @@ pub(super) struct Contents {
     pub(super) assigns: bool,
     /// Whether it refuses to create a second record with a `uid`.
     pub(super) is_unique: bool,
+    /// Whether a PATCH leaves members that it does not name, and clears those that are null.
+    pub(super) merges: bool,
     /// Whether updates are answered as if there were no record.
     pub(super) is_read_only: bool,
     next_id: u64,
@@ -309,6 +311,22 @@ fn reply(status: u16, json: &Json) -> Response {
     (StatusCode::from_u16(status).unwrap(), axum::Json(json.clone())).into_response()
 }
 
+/// A document after a merge patch.
+fn merged(mut document: Json, patch: Json) -> Json {
+    let Json::Object(patch) = patch else { return patch };
+    if !document.is_object() {
+        document = json!({});
+    }
+    let members = document.as_object_mut().unwrap();
+    for (name, member) in patch {
+        match members.remove(&name) {
+            _ if member.is_null() => {}
+            before => _ = members.insert(name, merged(before.unwrap_or_default(), member)),
+        }
+    }
+    document
+}
+
 impl Contents {
     fn answer(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, sent: Json) -> Response {
         let path = uri.path().trim_matches('/').to_owned();
@@ -337,7 +355,10 @@ impl Contents {
             ("PATCH", ["systems", id]) if self.is_read_only || !self.records.contains_key(*id) => {
                 reply(404, &json!({"error": "none"}))
             }
-            ("PATCH", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
+            ("PATCH", ["systems", id]) => {
+                let merged = if self.merges { merged(self.records[*id].clone(), sent) } else { sent };
+                self.store((*id).to_owned(), headers, merged)
+            }
             ("DELETE", ["systems", id]) => match self.records.remove(*id) {
                 Some(_) => StatusCode::NO_CONTENT.into_response(),
                 None => reply(404, &json!({"error": "none"})),

@@ -299,6 +299,7 @@ async fn deleted_record_is_created_again() {
 async fn existing_record_is_updated_if_ours() {
     let fake = Fake::start().await;
     let members = REST.replace("put:", "create: {path: systems, body: \"{{ {'id': id} | chain(body) }}\"}\nupdate:");
+    let members = members.replace("update: {", "update: {clear: false, ");
     let first = fake.client(&members);
     assert_eq!(write_pod(&first, 1, "web").await, DONE);
     // Another process does not know the record.
