@@ -77,6 +77,8 @@ pub(super) struct Contents {
     pub(super) bodies: Vec<String>,
     pub(super) headers: Vec<HeaderMap>,
     pub(super) faults: VecDeque<Fault>,
+    /// Called while a request is on its way.
+    pub(super) on_request: Option<Box<dyn Fn() + Send>>,
     /// Ids that lists leave out.
     pub(super) hidden: BTreeSet<String>,
     /// Changes what is stored.
@@ -281,6 +283,9 @@ async fn handle(
     contents.requests.push((method.to_string(), uri.to_string().trim_start_matches('/').to_owned()));
     contents.bodies.push(String::from_utf8_lossy(&body).into_owned());
     contents.headers.push(headers.clone());
+    if let Some(on_request) = &contents.on_request {
+        on_request();
+    }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if !uri.path().starts_with("/login") && contents.expects.is_some() && given != contents.expects.as_deref() {
         let echo = format!("{{\"error\": \"refused: {}\"}}", given.unwrap_or_default());
