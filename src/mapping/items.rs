@@ -144,6 +144,10 @@ impl ItemReading {
         self.remote.is_some()
     }
 
+    pub fn reads_seen(&self) -> bool {
+        self.seen.is_some()
+    }
+
     pub fn reads_digest(&self) -> bool {
         self.digest.is_some()
     }

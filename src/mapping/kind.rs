@@ -152,6 +152,20 @@ impl Kind {
         by_write || self.item.as_ref().is_some_and(ItemReading::reads_remote)
     }
 
+    /// Of the words that the registry tells, those that nothing reads.
+    pub(super) fn unread(&self) -> WordSet {
+        let is_remote = self.reads_remote() || self.batches.iter().any(BatchRequest::reads_remote);
+        let by_write = match &self.writes {
+            Writes::Put(put) => put.reads_seen(),
+            Writes::CreateUpdate { create, update } => create.reads_seen() || update.reads_seen(),
+            Writes::Batches | Writes::Nothing => false,
+        };
+        let in_items = self.item.as_ref().is_some_and(ItemReading::reads_seen);
+        let is_seen = by_write || in_items || self.batches.iter().any(BatchRequest::reads_seen);
+        let unless = |is_read: bool, word| if is_read { WordSet::NONE } else { WordSet::of(&[word]) };
+        unless(is_remote, Word::Remote).and(unless(is_seen, Word::Seen))
+    }
+
     /// What the registry might assign to a record.
     pub(super) fn sample_remote(&self) -> Option<Json> {
         let made_up = || self.item.as_ref().and_then(ItemReading::sample_remote);

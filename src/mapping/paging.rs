@@ -60,6 +60,8 @@ pub enum Error {
     NoItems,
     #[error("the next page is {0:?}, which is not below `url`")]
     Address(String),
+    #[error("`while` says that there is a next page, and `then` reads nothing")]
+    NoPage,
     #[error("page {0} comes a second time")]
     Repeated(u32),
     #[error("the list has more than {0} pages; raise `limits.pages` if that is correct")]
@@ -312,7 +314,7 @@ impl ListReader<'_> {
                 let next = next.filter(|next| next.as_str() != Some(""));
                 match next {
                     // A list that goes on needs a page, or it would begin again.
-                    None if condition.is_some() => Err(Error::Address(String::new())),
+                    None if condition.is_some() => Err(Error::NoPage),
                     None => Ok(Ask::Nothing),
                     Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
                         Err(Error::Endless(EMPTY_PAGES))

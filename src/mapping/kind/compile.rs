@@ -115,6 +115,7 @@ fn kind(
     if let Some(Some(delete)) = &delete {
         names_one_record(delete, compiler);
     }
+    changes_one_record(writes.as_ref(), compiler);
     let Family { name, index, parent, cascade, each, when } = family;
     let (id, body, writes, adopt, batches) = (id?, body?, writes?, adopt?, batches?);
     let stored = needed(id.iter(), body.as_deref(), &writes, &batches);
@@ -197,6 +198,21 @@ fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
     if !delete.uses().overlaps(WordSet::of(&[Word::Id, Word::Remote])) {
         let place = delete.place().clone();
         compiler.fail(&place, "`delete` does not say which record", "use `{{ id }}` or `{{ remote }}` in it");
+    }
+}
+
+/// A PATCH of a collection changes all of its records. A PUT can be the call of a procedure that finds the record in the
+/// body, but not where another request creates records.
+fn changes_one_record(writes: Option<&Writes>, compiler: &mut Compiler<'_>) {
+    let (name, write) = match writes {
+        Some(Writes::Put(put)) if put.request.is_patch() => ("put", put),
+        Some(Writes::CreateUpdate { update, .. }) => ("update", update),
+        _ => return,
+    };
+    if write.request.changes_all() {
+        let place = write.request.place().clone();
+        let fix = "use `{{ id }}` or `{{ remote }}` in its `path` or `query`";
+        compiler.fail(&place, format!("`{name}` does not say which record, so it may change all of them"), fix);
     }
 }
 

@@ -218,3 +218,70 @@ fn patch_that_hides_a_difference_is_refused() {
     let error = try_target(&small(&put)).err().unwrap_or_default();
     assert!(error.contains("`put` is a PATCH"), "{error}");
 }
+
+#[test]
+fn update_of_all_records_is_refused() {
+    const REST: &str =
+        "create: {path: x, remote: /id}\nfind: {path: \"x/{{ id }}\", at: \"\"}\nitem: {id: /id, remote: /id}\n";
+    let refused = |update: &str| {
+        let members = format!("body: {{n: \"{{{{ pod.uid }}}}\"}}\n{REST}update: {update}");
+        try_target(&small(&members).replace("    put: {path: \"x/{{ id }}\"}\n", "")).err().unwrap_or_default()
+    };
+    for all in ["{path: x}", "{path: x, method: PUT}", "{path: \"x/{{ cluster.id }}\", body: {data: \"{{ body }}\"}}"] {
+        let error = refused(all);
+        assert!(error.contains("`update` does not say which record, so it may change all of them"), "{all}: {error}");
+    }
+    for one in [
+        "{path: \"x/{{ remote }}\"}",
+        "{path: x, query: {name: \"eq.{{ pod.name }}\"}}",
+        "{path: x, body: [{id: \"{{ remote }}\", data: \"{{ body }}\"}]}",
+        "{path: x, method: POST}",
+    ] {
+        assert_eq!(refused(one), "", "{one}");
+    }
+    let error = try_target(&small("put: {method: PATCH, path: x}")).err().unwrap_or_default();
+    assert!(error.contains("`put` does not say which record"), "{error}");
+    assert!(try_target(&small("put: {method: PUT, path: register}")).is_ok(), "the body can name the record");
+}
+
+#[test]
+fn word_that_nothing_reads_is_refused() {
+    for (members, name) in [
+        ("delete: {path: \"x/{{ remote }}\"}", "remote"),
+        ("delete: {path: \"x/{{ id }}\", headers: {If-Match: \"{{ seen }}\"}}", "seen"),
+        ("find: {path: \"x/{{ remote.a }}\", at: \"\"}\nitem: {id: /id}", "remote"),
+    ] {
+        let error = try_target(&small(members)).err().unwrap_or_default();
+        let what = format!("nothing reads `{name}`, which this uses; read it with `item.{name}`, or with");
+        assert!(error.contains(&what), "{members}: {error}");
+    }
+    for members in [
+        "delete: {path: \"x/{{ remote }}\"}\nput: {path: \"x/{{ id }}\", remote: /id}",
+        "delete: {path: \"x/{{ remote }}\"}\nlist: {path: x, items: /r}\nitem: {id: /id, remote: /n}",
+        "delete: {path: \"x/{{ id }}\", query: {n: \"{{ remote | default(id) }}\"}}",
+    ] {
+        assert_eq!(try_target(&small(members)).err(), None, "{members}");
+    }
+}
+
+#[test]
+fn request_that_is_never_complete_is_refused() {
+    let list = "list: {path: x, query: {p: \"{{ page }}\"}, items: /r}\nitem: {id: /id}";
+    let error = try_target(&small(list)).err().unwrap_or_default();
+    assert!(error.contains("the value is undefined; give a fallback with `| default(…)`"), "{error}");
+    let steps = "prepare: [{name: a, create: {path: a, body: {b: \"{{ prepared.b.id }}\"}}, keep: {id: /id}}, {name: b, create: {path: b}, keep: {id: /id}}]";
+    let error = try_target(&small(steps)).err().unwrap_or_default();
+    assert!(error.contains("prepared"), "{error}");
+    let ordered =
+        steps.replace("name: a, create: {path: a, body: {b: \"{{ prepared.b.id }}\"}}", "name: a, create: {path: a}");
+    assert_eq!(try_target(&small(&ordered)).err(), None);
+}
+
+#[test]
+fn list_in_the_query_repeats_its_parameter() {
+    let query = r#"{"f[]": [a b, "{{ id }}", "{{ remote | default(omit) }}"], g: 1}"#;
+    let target = target(&small(&format!("{READS_REMOTE}delete: {{path: x, query: {query}}}")));
+    let url = delete(&target, "i", &Held { remote: Some(json!(7)), seen: None }).unwrap().url;
+    assert_eq!(url, "https://r.example/api/x?f%5B%5D=a%20b&f%5B%5D=i&f%5B%5D=7&g=1");
+    assert!(delete(&target, "i", &Held::default()).is_err(), "a filter is left out");
+}
