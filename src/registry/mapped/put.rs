@@ -52,6 +52,9 @@ const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list l
 const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
     created; it may cut or change the mark";
 
+const FOREIGN: &str = "a record with this id has another owner mark; it is not touched";
+const NAMELESS: &str = "`find` reads something without an id and an owner mark, which is not touched; if this answer says \
+    that there is no record, let a rule of `outcome` in `find` make it `absent`";
 const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
 const UNCLEAR: &str = "the last create had no clear answer; it may still arrive, or not be shown yet";
 const FRESH: &str = "the record was created a moment ago, and the registry does not show it yet; waiting for `lag`";
@@ -175,7 +178,7 @@ impl KindClient {
                 self.records.lock().learn(&key, &id, &item);
                 Ok(())
             }
-            Lookup::Foreign => Err(Stop::rejected(OTHER_MARK)),
+            Lookup::Foreign { .. } => Err(Stop::rejected(OTHER_MARK)),
             // It lags, or is deleted.
             Lookup::Nothing | Lookup::Unknown => Ok(()),
         }
@@ -230,7 +233,7 @@ impl KindClient {
     pub(super) async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Unknown => Ok(false),
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             Lookup::Nothing => {
                 if self.creates() || self.assigns() || known.is_uncertain {
                     self.unless_on_its_way(put.key)?;
@@ -260,7 +263,7 @@ impl KindClient {
         let was_known = known.exists;
         self.records.lock().not_created(put.key);
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             // With another revision, it is not the record that was to be written.
             Lookup::Ours(item) if !was_known || item.seen != known.held.seen => {
                 self.found(put, known, &item);
@@ -290,7 +293,7 @@ impl KindClient {
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: &str) -> Result<bool, Stop> {
         let (seen, was_known) = (known.held.seen.clone(), known.exists);
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             Lookup::Ours(item) => {
                 if self.found(put, known, &item) {
                     return Ok(true);
@@ -413,8 +416,8 @@ fn held(
     Held { remote: answer.remote.or_else(|| before.remote.clone()), seen: answer.seen }
 }
 
-pub(super) fn foreign() -> Stop {
-    Stop::rejected("a record with this id has another owner mark; it is not touched")
+fn foreign(is_named: bool) -> Stop {
+    Stop::rejected(if is_named { FOREIGN } else { NAMELESS })
 }
 
 /// The id of a record in the registry.
