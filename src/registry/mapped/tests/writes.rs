@@ -109,6 +109,7 @@ async fn shared_id_is_looked_up_before_takeover() {
     assert_eq!(key, same);
     assert_eq!(write(&client, delete(&client, &key)).await, DONE);
     assert_eq!(fake.requests(), ["DELETE systems/shop.api"]);
+    assert_eq!(client.record_id(&key, None).unwrap().id.unwrap(), "shop.api", "people are shown what was deleted");
 }
 
 #[tokio::test]
