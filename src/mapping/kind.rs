@@ -152,18 +152,22 @@ impl Kind {
         by_write || self.item.as_ref().is_some_and(ItemReading::reads_remote)
     }
 
-    /// Of the words that the registry tells, those that nothing reads.
-    pub(super) fn unread(&self) -> WordSet {
-        let is_remote = self.reads_remote() || self.batches.iter().any(BatchRequest::reads_remote);
+    /// Of the words that the registry tells, those that are unknown after a start: `item` does not read them, and no
+    /// write does whose answer is remembered. Without `item`, they are those that no write reads.
+    pub(super) fn unread(&self, remembers: bool) -> WordSet {
+        let unless = |is_read: bool, word| if is_read { WordSet::NONE } else { WordSet::of(&[word]) };
+        let unread = |is_remote, is_seen| unless(is_remote, Word::Remote).and(unless(is_seen, Word::Seen));
+        if let Some(item) = self.item.as_ref().filter(|_| !remembers) {
+            return unread(item.reads_remote(), item.reads_seen());
+        }
+        let in_items = self.item.as_ref().is_some_and(ItemReading::reads_seen);
         let by_write = match &self.writes {
             Writes::Put(put) => put.reads_seen(),
             Writes::CreateUpdate { create, update } => create.reads_seen() || update.reads_seen(),
             Writes::Batches | Writes::Nothing => false,
         };
-        let in_items = self.item.as_ref().is_some_and(ItemReading::reads_seen);
-        let is_seen = by_write || in_items || self.batches.iter().any(BatchRequest::reads_seen);
-        let unless = |is_read: bool, word| if is_read { WordSet::NONE } else { WordSet::of(&[word]) };
-        unless(is_remote, Word::Remote).and(unless(is_seen, Word::Seen))
+        let is_remote = self.reads_remote() || self.batches.iter().any(BatchRequest::reads_remote);
+        unread(is_remote, in_items || by_write || self.batches.iter().any(BatchRequest::reads_seen))
     }
 
     /// What the registry might assign to a record.
@@ -322,8 +326,8 @@ impl Kind {
         Ok(())
     }
 
-    /// The record with null for each member that its body leaves out. `shown` is what is compared of the record that the
-    /// registry holds: only that tells the names which are made of data.
+    /// The record with null for each member that its body leaves out. `shown` is what is compared of the record that
+    /// the registry holds: only that tells the names which are made of data.
     #[must_use]
     pub fn clearing(&self, record: &RenderedRecord, shown: Option<&Json>) -> RenderedRecord {
         let mut clearing = record.clone();

@@ -146,6 +146,9 @@ pub struct ListReader<'t> {
 impl ListRequest {
     pub(super) fn compile(spec: &ListSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let items = Reading::compile(&spec.items, Position::Answer, compiler);
+        if let Some(items) = &items {
+            items.reads_something("items", &spec.items, compiler);
+        }
         let count = match &spec.count {
             None => Some(None),
             Some(count) => Reading::compile(count, Position::Answer, compiler).map(Some),

@@ -26,6 +26,7 @@ mod one_record;
 pub mod records;
 pub mod shared_lists;
 mod trial;
+mod unread;
 
 /// A compiled target.
 #[derive(Debug)]
@@ -94,6 +95,7 @@ impl Target {
         let mut errors = trial::try_samples(&target, owner);
         if errors.is_empty() {
             let term = target.sample_term();
+            errors.extend(unread::check(&target));
             errors.extend(marks::check(&target, &spec.records, &term));
             errors.extend(merges::check(&target, &term, owner));
         }

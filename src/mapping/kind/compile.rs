@@ -87,8 +87,9 @@ pub(in crate::mapping) fn named(
 fn kind_above(name: &str, spec: &RecordSpec) -> KindAbove {
     let writes = [&spec.put, &spec.create].into_iter().flatten();
     let is_read = writes.filter_map(|write| write.remote.as_ref()).next().is_some();
-    let in_items = spec.item.as_ref().is_some_and(|item| item.remote.is_some());
-    KindAbove { name: name.to_owned(), reads_remote: is_read || in_items }
+    // After a start, only `item` tells it.
+    let reads_remote = spec.item.as_ref().map_or(is_read, |item| item.remote.is_some());
+    KindAbove { name: name.to_owned(), reads_remote }
 }
 
 fn kind(
@@ -201,8 +202,8 @@ fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
     }
 }
 
-/// A PATCH of a collection changes all of its records. A PUT can be the call of a procedure that finds the record in the
-/// body, but not where another request creates records.
+/// A PATCH of a collection changes all of its records. A PUT can be the call of a procedure that finds the record in
+/// the body, but not where another request creates records.
 fn changes_one_record(writes: Option<&Writes>, compiler: &mut Compiler<'_>) {
     let (name, write) = match writes {
         Some(Writes::Put(put)) if put.request.is_patch() => ("put", put),

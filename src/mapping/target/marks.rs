@@ -1,4 +1,5 @@
-//! Kinds that belong to another one, and whose records would never be found: `item.mark` reads a mark that nothing stores.
+//! Kinds that belong to another one, and whose records would never be found: `item.mark` reads a mark that nothing
+//! stores.
 //!
 //! A record can be a part of one above it, and then has its mark: both are at one address of a list.
 

@@ -315,7 +315,6 @@ fn wrong_targets_are_errors_with_places() {
         (r#"body: {n: "{{ workload[0].name }}"}"#, "for a pod that was just created, the value is undefined"),
         (r#"body: {n: "{{ pod.name | date('%Y') }}"}"#, "for a running pod, the text is not an RFC 3339 time"),
         (r#"body: {n: "{{ change.id }}"}"#, "`body` cannot use `change`: it changes by itself"),
-        (r#"put: {path: "x/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#, "nothing reads `seen`, which this uses"),
         (r#"put: {path: "x/{{ id }}", seen: /v, query: {v: "{{ seen }}"}}"#, "the value is undefined; give a fallback"),
         (r#"put: {path: "x/{{ id }}?a=b"}"#, "the path holds `?`; write the query in `query`"),
         (r#"put: {path: "x//{{ id }}"}"#, "the path has an empty segment"),

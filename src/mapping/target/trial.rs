@@ -24,7 +24,7 @@ use crate::{
 /// The errors of all templates, one per template.
 pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Error> {
     let term = target.sample_term();
-    let mut trial = Trial { errors: Vec::new(), term: &term, unread: WordSet::NONE };
+    let mut trial = Trial { errors: Vec::new(), term: &term };
     let records = samples::all(&owner.cluster_id, &owner.cluster_name, &owner.owner);
     for (record, name) in records.iter().zip(samples::NAMES) {
         trial.record(target, record, name);
@@ -39,8 +39,6 @@ pub(super) fn try_samples(target: &Target, owner: &RecordOwner) -> Vec<place::Er
 struct Trial<'t> {
     errors: Vec<place::Error>,
     term: &'t TermWords,
-    /// Words of the kind that is tried which the registry tells, and which nothing reads.
-    unread: WordSet,
 }
 
 /// A record of a sample pod, for those that belong to it.
@@ -54,20 +52,11 @@ struct TriedRecord {
 
 impl Trial<'_> {
     fn note(&mut self, error: &RenderError, unknown: WordSet, sample: &str) {
-        let is_known = !error.uses.words.overlaps(unknown.without(self.unread)) && !error.uses.keys;
+        let is_known = !error.uses.words.overlaps(unknown) && !error.uses.keys;
         if !is_known || self.errors.iter().any(|known| known.place == error.place) {
             return;
         }
-        let unread = [("remote", Word::Remote), ("seen", Word::Seen)];
-        let unread = unread.into_iter().find(|(_, word)| self.unread.has(*word) && error.uses.words.has(*word));
         let (what, fix) = match &error.cause {
-            values::Error::Undefined | values::Error::NoOwner(..) if unread.is_some() => {
-                let name = unread.map_or("", |(name, _)| name);
-                (
-                    format!("nothing reads `{name}`, which this uses"),
-                    format!("read it with `item.{name}`, or with `{name}` of the request that writes the record"),
-                )
-            }
             values::Error::Undefined => (
                 "the value is undefined".to_owned(),
                 "give a fallback with `| default(…)`, or leave the member out with `| default(omit)`".to_owned(),
@@ -97,6 +86,8 @@ impl Trial<'_> {
                 tried.extend(self.kind(kind, parent.as_ref(), &scope, &record.pod.uid, sample));
             }
         }
+        // Two of its records may have one id.
+        _ = target.placed(&scope, &record.pod.uid).map_err(|error| self.note(&error, WordSet::UNKNOWN, sample));
     }
 
     /// The records of a kind that belong to `parent`.
@@ -153,12 +144,11 @@ impl Trial<'_> {
     }
 
     fn writes(&mut self, kind: &Kind, record: &RenderedRecord, sample: &str) {
-        self.unread = kind.unread();
         // A record that is written for the first time has neither.
         let is_missing = WordSet::of(&[Word::Remote, Word::Seen]);
         let unknown = WordSet::UNKNOWN.without(is_missing);
         let first = kind.write_scope(record, &Held::default(), &change(ChangeKind::Put));
-        let later = kind.write_scope(record, &held(kind), &change(ChangeKind::Put));
+        let later = kind.write_scope(record, &held(), &change(ChangeKind::Put));
         match &kind.writes {
             Writes::Put(put) => put.request.try_parts(&first, &mut |error| self.note(&error, unknown, sample)),
             Writes::CreateUpdate { create, update } => {
@@ -197,11 +187,10 @@ impl Trial<'_> {
 
     /// The requests that know a record by its id.
     fn by_id(&mut self, kind: &Kind, id: &str) {
-        self.unread = kind.unread();
         let term = self.term;
         let removal = RemovalWords { reason: "deleted".to_owned(), observed: true };
-        let delete = kind.delete_scope(term, id, &held(kind), &change(ChangeKind::Delete), &removal);
-        let find = kind.find_scope(term, id, &held(kind));
+        let delete = kind.delete_scope(term, id, &held(), &change(ChangeKind::Delete), &removal);
+        let find = kind.find_scope(term, id, &held());
         let mut note = |error: RenderError| self.note(&error, WordSet::UNKNOWN, "");
         let requests = kind.delete.iter().map(|request| (request, &delete));
         let requests = requests.chain(kind.find.iter().map(|one| (&one.request, &find)));
@@ -229,10 +218,8 @@ impl Trial<'_> {
     }
 }
 
-/// What the registry might say about a record, as far as it is read.
-fn held(kind: &Kind) -> Held {
-    let read = |word| (!kind.unread().has(word)).then(|| Json::from("1"));
-    Held { remote: read(Word::Remote), seen: read(Word::Seen) }
+fn held() -> Held {
+    Held { remote: Some(Json::from("1")), seen: Some(Json::from("1")) }
 }
 
 fn change(kind: ChangeKind) -> ChangeWords {

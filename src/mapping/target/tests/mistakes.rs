@@ -245,23 +245,63 @@ fn update_of_all_records_is_refused() {
 }
 
 #[test]
-fn word_that_nothing_reads_is_refused() {
-    for (members, name) in [
-        ("delete: {path: \"x/{{ remote }}\"}", "remote"),
-        ("delete: {path: \"x/{{ id }}\", headers: {If-Match: \"{{ seen }}\"}}", "seen"),
-        ("find: {path: \"x/{{ remote.a }}\", at: \"\"}\nitem: {id: /id}", "remote"),
+fn word_unknown_after_a_start_is_refused() {
+    let item = "list: {path: x, items: /r}\nitem: {id: /id}\n";
+    let put =
+        r#"put: {path: "x/{{ id }}", seen: "{{ header.etag }}", headers: {If-Match: "{{ seen | default(omit) }}"}}"#;
+    let batch = r#"batch: [{path: b, put: [{r: "{{ remote | default(0) }}"}], max: {records: 2}}]"#;
+    for (members, error) in [
+        (
+            r#"delete: {path: "x/{{ remote }}"}"#.to_owned(),
+            "`delete` uses `remote`, and nothing reads it; add `remote` to",
+        ),
+        (
+            format!("{item}delete: {{path: \"x/{{{{ remote }}}}\"}}\nput: {{path: \"x/{{{{ id }}}}\", remote: /n}}"),
+            "`delete` uses `remote`, which `item` does not read, so it is unknown after a start; add `remote` to `item`",
+        ),
+        (format!("{item}{put}"), "`put` uses `seen`, which `item` does not read"),
+        (format!("{item}{batch}"), "`batch` uses `remote`, which `item` does not read"),
     ] {
-        let error = try_target(&small(members)).err().unwrap_or_default();
-        let what = format!("nothing reads `{name}`, which this uses; read it with `item.{name}`, or with");
-        assert!(error.contains(&what), "{members}: {error}");
+        let found = try_target(&small(&members)).err().unwrap_or_default();
+        assert!(found.contains(error), "{members}: {found}");
     }
     for members in [
-        "delete: {path: \"x/{{ remote }}\"}\nput: {path: \"x/{{ id }}\", remote: /id}",
-        "delete: {path: \"x/{{ remote }}\"}\nlist: {path: x, items: /r}\nitem: {id: /id, remote: /n}",
-        "delete: {path: \"x/{{ id }}\", query: {n: \"{{ remote | default(id) }}\"}}",
+        format!("delete: {{path: \"x/{{{{ remote }}}}\"}}\n{READS_REMOTE}"),
+        format!("{}{put}", item.replace("/id}", "/id, seen: /v}")),
+        format!("{}delete: {{path: \"x/{{{{ remote }}}}\"}}", item.replace("/id}", "/id, remote: /n}")),
+        put.to_owned(),
     ] {
-        assert_eq!(try_target(&small(members)).err(), None, "{members}");
+        assert_eq!(try_target(&small(&members)).err(), None, "{members}");
     }
+}
+
+#[test]
+fn reading_of_nothing_is_refused() {
+    let list = |items: &str, id: &str, mark: &str| {
+        format!("exclusive: true\nlist: {{path: x, items: {items}}}\nitem: {{id: {id}, mark: {mark}}}")
+    };
+    for (members, name) in [
+        (list("/r", "/id", "\"{{ mark }}\""), "item.mark"),
+        (list("/r", "\"{{ 'x' }}\"", "/owner"), "item.id"),
+        (list("\"{{ [] }}\"", "/id", "/owner"), "items"),
+    ] {
+        let error = try_target(&small(&members)).err().unwrap_or_default();
+        assert!(error.contains(&format!("`{name}` reads nothing of the answer; use a JSON Pointer")), "{error}");
+    }
+    let templates = list("\"{{ answer.r }}\"", "\"{{ item.id | lower }}\"", "\"{{ item.owner }}\"");
+    assert_eq!(try_target(&small(&templates)).err(), None);
+}
+
+#[test]
+fn two_records_with_one_id_are_refused() {
+    let one_id = KINDS.replace("id: \"{{ pod.uid }}-{{ each }}\"", "id: \"{{ pod.uid }}\"");
+    let error = try_target(&one_id).err().unwrap_or_default();
+    assert!(error.contains("for a running pod, two records of the pod have the id"), "{error}");
+    let of_one = one_id.replace(
+        "        id: \"{{ pod.uid }}\"",
+        "        when: \"{{ ':' not in each }}\"\n        id: \"{{ pod.uid }}\"",
+    );
+    assert!(try_target(&of_one).is_ok());
 }
 
 #[test]
