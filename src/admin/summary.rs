@@ -320,6 +320,16 @@ mod tests {
         for (targets, level, expected) in [
             (vec![], Urgency::Busy, "No registry is set."),
             (vec![equal()], Urgency::Good, "The registry is equal to the cluster."),
+            (
+                vec![broken(|target| target.state.left_differing = 1)],
+                Urgency::Good,
+                "The registry is equal to the cluster, but for 1 record that it changes.",
+            ),
+            (
+                vec![equal(), broken(|target| target.state.left_differing = 2_000)],
+                Urgency::Good,
+                "All 2 registries are equal to the cluster, but for 2,000 records that they change.",
+            ),
             (vec![equal(); 20], Urgency::Good, "All 20 registries are equal to the cluster."),
             (vec![target("open")], Urgency::Busy, "The registry is not equal to the cluster yet: first sync."),
             (vec![target("closed")], Urgency::Busy, "The registry is not equal to the cluster yet: no session yet."),

@@ -228,8 +228,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Bytes of the stack of a thread. Documents may have 48 levels, and their values are read, compiled and dropped level by
-/// level; only what is used takes memory.
+/// Bytes of the stack of a thread. Documents may have 48 levels, and their values are read, compiled and dropped level
+/// by level; only what is used takes memory.
 const STACK: usize = 8 << 20;
 
 fn start(command: Command, environment: kubernetes::kubeconfig::Environment, stderr: &Stderr) -> Result<u8, Error> {
