@@ -69,6 +69,8 @@ pub struct ShownState {
     pub holds: Vec<ShownHold>,
     pub failed_renders: ShownFailedRenders,
     pub failed_resync: Option<ShownFailedResync>,
+    /// Records that the registry returns otherwise than they were sent, and that are left so.
+    pub left_differing: usize,
 }
 
 impl ShownState {

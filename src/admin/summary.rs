@@ -57,17 +57,33 @@ pub fn headline(status: &StatusDocument) -> (Urgency, String) {
         let sentence = "A watch is silent, so the registry may no longer be equal to the cluster.";
         return (Urgency::Wrong, sentence.to_owned());
     }
+    let left = status.targets.iter().map(|target| target.state.left_differing).sum();
     match (status.targets.as_slice(), of(Urgency::Wrong)) {
-        ([_], 0) if equal == 1 => (Urgency::Good, "The registry is equal to the cluster.".to_owned()),
+        ([_], 0) if equal == 1 => {
+            (Urgency::Good, format!("The registry is equal to the cluster{}.", but_for(left, "it")))
+        }
         ([only], 0) => (Urgency::Busy, format!("The registry is not equal to the cluster yet: {}.", state(only).1)),
         ([only], _) => (Urgency::Wrong, format!("The registry is not equal to the cluster: {}.", state(only).1)),
-        (_, 0) if equal == count => (Urgency::Good, format!("All {count} registries are equal to the cluster.")),
+        (_, 0) if equal == count => {
+            (Urgency::Good, format!("All {count} registries are equal to the cluster{}.", but_for(left, "they")))
+        }
         (_, 0) => {
             (Urgency::Busy, format!("{equal} of {count} registries are equal to the cluster; work is under way."))
         }
         (_, wrong) => {
             let need = if wrong == 1 { "1 needs" } else { &*format!("{wrong} need") };
             (Urgency::Wrong, format!("{equal} of {count} registries are equal to the cluster; {need} attention."))
+        }
+    }
+}
+
+/// Names the records that the registry does not keep as they are written.
+fn but_for(left: usize, who: &str) -> String {
+    match left {
+        0 => String::new(),
+        left => {
+            let change = if who == "it" { "changes" } else { "change" };
+            format!(", but for {} that {who} {change}", counted(left as u64, "record", "records"))
         }
     }
 }
@@ -115,7 +131,7 @@ pub fn state(target: &ShownTarget) -> (Urgency, String) {
         }
         _ if target.refused.is_some() => wrong("changes are refused".to_owned()),
         _ if state.failed_resync.is_some() => wrong("its records cannot be read".to_owned()),
-        "open" if state.in_sync => (Urgency::Good, "equal".to_owned()),
+        "open" if state.in_sync => (Urgency::Good, format!("equal{}", but_for(state.left_differing, "it"))),
         "open" if state.first_complete_sync_seconds.is_none() => (Urgency::Busy, "first sync".to_owned()),
         "open" if reasons(&target.backlog).is_empty() => (Urgency::Busy, "being compared".to_owned()),
         "open" => (Urgency::Busy, "changes are written".to_owned()),
@@ -315,6 +331,16 @@ mod tests {
         for (targets, level, expected) in [
             (vec![], Urgency::Busy, "No registry is set."),
             (vec![equal()], Urgency::Good, "The registry is equal to the cluster."),
+            (
+                vec![broken(|target| target.state.left_differing = 1)],
+                Urgency::Good,
+                "The registry is equal to the cluster, but for 1 record that it changes.",
+            ),
+            (
+                vec![equal(), broken(|target| target.state.left_differing = 2_000)],
+                Urgency::Good,
+                "All 2 registries are equal to the cluster, but for 2,000 records that they change.",
+            ),
             (vec![equal(); 20], Urgency::Good, "All 20 registries are equal to the cluster."),
             (vec![target("open")], Urgency::Busy, "The registry is not equal to the cluster yet: first sync."),
             (vec![target("closed")], Urgency::Busy, "The registry is not equal to the cluster yet: no session yet."),

@@ -228,12 +228,20 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Bytes of the stack of a thread. Documents may have 48 levels, and their values are read, compiled and dropped level
+/// by level; only what is used takes memory.
+const STACK: usize = 8 << 20;
+
 fn start(command: Command, environment: kubernetes::kubeconfig::Environment, stderr: &Stderr) -> Result<u8, Error> {
     let (export, lines) = command.exports_logs().then(|| log_export::queue(otlp::exporter::QUEUE)).unzip();
     logging::init(command.log_format(), stderr.clone(), export)?;
     // This can only fail if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(Error::Start)?;
     let code = runtime.block_on(run(command, environment, lines));
     runtime.shutdown_timeout(LEAVE_AFTER);

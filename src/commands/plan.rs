@@ -34,6 +34,8 @@ pub(super) enum Sight {
         id: Option<String>,
         fingerprint: Fingerprint,
         known: Known,
+        /// Why it cannot be sent, if it has to.
+        refusal: Option<String>,
     },
     /// The pod has this record, which cannot be made before the registry holds another one that it belongs to.
     Waits {
@@ -78,6 +80,8 @@ pub(super) struct TargetPlan {
     records: usize,
     put: Vec<PlannedChange>,
     delete: Vec<PlannedChange>,
+    /// Records to put that cannot be sent, and why. The controller parks them.
+    parked: Vec<(PlannedChange, String)>,
     /// Pods without a record, and why.
     unreadable: Vec<(String, String)>,
     /// Why nothing is planned.
@@ -165,7 +169,12 @@ fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[Se
     }
     plan.pods = wanted.values().map(|(pod, _)| &pod.uid).collect::<HashSet<_>>().len();
     for (pod, sight) in wanted.values() {
-        plan.put.extend(put(sight).map(|(id, reason)| PlannedChange { pod: Some(pod.name.clone()), id, reason }));
+        let Some((id, reason)) = put(sight) else { continue };
+        let change = PlannedChange { pod: Some(pod.name.clone()), id, reason };
+        match sight {
+            Sight::Record { refusal: Some(why), .. } => plan.parked.push((change, why.clone())),
+            _ => plan.put.push(change),
+        }
     }
     for (key, id) in held.of_ours() {
         if !wanted.contains_key(key) && !kept.contains(key) {
@@ -175,6 +184,7 @@ fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[Se
         }
     }
     plan.put.sort_by(|a, b| (&a.pod, &a.id).cmp(&(&b.pod, &b.id)));
+    plan.parked.sort_by(|(a, _), (b, _)| (&a.pod, &a.id).cmp(&(&b.pod, &b.id)));
     plan.delete.sort_by(|a, b| a.id.cmp(&b.id));
     plan
 }
@@ -182,7 +192,7 @@ fn plan(index: usize, name: &str, held: &Result<HeldRecords, NoPlan>, pods: &[Se
 /// The id of a record that has to be put, and why.
 fn put(sight: &Sight) -> Option<(String, &'static str)> {
     match sight {
-        Sight::Record { key, id, fingerprint, known } => {
+        Sight::Record { key, id, fingerprint, known, .. } => {
             let action = decide(Wanted::Present(*fingerprint), *known, None, Moment::START);
             let reason = if *known == Known::Absent { "no record" } else { "the record differs" };
             let id = id.clone().unwrap_or_else(|| key.to_string());

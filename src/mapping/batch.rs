@@ -119,6 +119,11 @@ impl BatchRequest {
         self.results.as_ref().is_some_and(|results| results.remote.is_some())
     }
 
+    /// Whether its results tell the revisions of records.
+    pub fn reads_seen(&self) -> bool {
+        self.results.as_ref().is_some_and(|results| results.seen.is_some())
+    }
+
     /// Whether a record that no result names succeeded. Otherwise it is uncertain.
     pub fn names_failures_only(&self) -> bool {
         self.results.as_ref().is_some_and(|results| results.failures_only)

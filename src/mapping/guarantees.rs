@@ -253,7 +253,7 @@ mod tests {
         let body = r#"body: {a: "{{ mark }}", b: "{{ digest }}"}, delete: {path: "p/{{ id }}"}"#;
         let put = r#"put: {path: "p/{{ id }}"}"#;
         let [list, find] = ["list: {path: p, items: /i}", r#"find: {path: "p/{{ id }}", at: ""}"#];
-        let [digest, compared] = ["mark: /a, digest: /b", "mark: /a, body: {b: /b}"];
+        let [digest, compared] = ["mark: /a, seen: /s, digest: /b", "mark: /a, body: {b: /b}"];
         let item = |readings: &str| format!("{body}, {put}, {list}, item: {{id: /id{readings}}}");
         let found = |readings: &str| format!("{body}, {put}, {find}, item: {{id: /id, {readings}}}");
         let by_seen = r#"put: {path: "p/{{ id }}", headers: {If-Match: "{{ seen | default(omit) }}"}}"#;

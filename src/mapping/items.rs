@@ -125,6 +125,12 @@ impl ItemReading {
         };
         let (remote, seen, body) = (readings(&spec.remote), readings(&spec.seen), readings(&spec.body));
         let id = Reading::compile(&spec.id, Position::Item, compiler);
+        if let Some(id) = &id {
+            id.reads_something("item.id", &spec.id, compiler);
+        }
+        if let (Some(Some(mark)), Some(text)) = (&mark, &spec.mark) {
+            mark.reads_something("item.mark", text, compiler);
+        }
         if let (Some(read), Some(ours)) = (&spec.body, ours) {
             reads_members(&read.0, ours, compiler);
         }
@@ -142,6 +148,10 @@ impl ItemReading {
 
     pub fn reads_remote(&self) -> bool {
         self.remote.is_some()
+    }
+
+    pub fn reads_seen(&self) -> bool {
+        self.seen.is_some()
     }
 
     pub fn reads_digest(&self) -> bool {

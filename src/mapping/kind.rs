@@ -21,7 +21,7 @@ use super::{
     template::{Leaf, RenderError, Template, view::RecordView},
     values,
     words::{Word, WordSet},
-    writes::{ChangeWords, Held, RemovalWords, Writes},
+    writes::{ChangeKind, ChangeWords, Held, RemovalWords, WriteTemplate, Writes},
 };
 use crate::model::{digest::Fingerprint, uid::Uid};
 
@@ -61,6 +61,8 @@ pub struct Kind {
     item: Option<ItemReading>,
     pub batches: Vec<BatchRequest>,
     pub(super) facts: WriteFacts,
+    /// Whether a write stores the owner mark.
+    pub(super) stores_mark: bool,
     /// The words of the record that templates use.
     pub(super) needed: WordSet,
     pages: u32,
@@ -148,6 +150,24 @@ impl Kind {
             Writes::Batches | Writes::Nothing => false,
         };
         by_write || self.item.as_ref().is_some_and(ItemReading::reads_remote)
+    }
+
+    /// Of the words that the registry tells, those that are unknown after a start: `item` does not read them, and no
+    /// write does whose answer is remembered. Without `item`, they are those that no write reads.
+    pub(super) fn unread(&self, remembers: bool) -> WordSet {
+        let unless = |is_read: bool, word| if is_read { WordSet::NONE } else { WordSet::of(&[word]) };
+        let unread = |is_remote, is_seen| unless(is_remote, Word::Remote).and(unless(is_seen, Word::Seen));
+        if let Some(item) = self.item.as_ref().filter(|_| !remembers) {
+            return unread(item.reads_remote(), item.reads_seen());
+        }
+        let in_items = self.item.as_ref().is_some_and(ItemReading::reads_seen);
+        let by_write = match &self.writes {
+            Writes::Put(put) => put.reads_seen(),
+            Writes::CreateUpdate { create, update } => create.reads_seen() || update.reads_seen(),
+            Writes::Batches | Writes::Nothing => false,
+        };
+        let is_remote = self.reads_remote() || self.batches.iter().any(BatchRequest::reads_remote);
+        unread(is_remote, in_items || by_write || self.batches.iter().any(BatchRequest::reads_seen))
     }
 
     /// What the registry might assign to a record.
@@ -268,9 +288,68 @@ impl Kind {
         let mut words = held.words();
         words.push((Word::Change, change.value()));
         if self.needed.has(Word::Body) {
-            words.push((Word::Body, values::of_json(&record.body)));
+            words.push((Word::Body, values::of_body(&record.body)));
         }
         record.scope.with(words)
+    }
+
+    /// Why no request can write this record. `held` is what the registry says about it, if it has one.
+    ///
+    /// # Errors
+    /// A template cannot be rendered for this record. One that lacks what a lookup would tell is no error.
+    pub fn try_write(&self, record: &RenderedRecord, held: Option<&Held>) -> Result<(), RenderError> {
+        let change = ChangeWords {
+            id: "change".to_owned(),
+            order: 1,
+            time: "2026-01-02T03:04:05.000Z".to_owned(),
+            kind: ChangeKind::Put,
+        };
+        let known = held.cloned().unwrap_or_default();
+        let scope = self.write_scope(record, &known, &change);
+        let is_judged = |error: &RenderError| {
+            let lacks = |word, value: &Option<Json>| value.is_none() && error.uses.words.has(word);
+            !lacks(Word::Remote, &known.remote) && !lacks(Word::Seen, &known.seen)
+        };
+        let write = match &self.writes {
+            Writes::Put(write) => Some(write),
+            Writes::CreateUpdate { create, update } => Some(if held.is_none() { create } else { update }),
+            Writes::Batches | Writes::Nothing => None,
+        };
+        let written = write.map_or(Ok(()), |write| write.request.render(&scope, Some(&record.body)).map(|_| ()));
+        written.or_else(|error| if is_judged(&error) { Err(error) } else { Ok(()) })?;
+        for batch in self.batches.iter().filter(|batch| batch.puts()) {
+            batch
+                .put_operations(&scope)
+                .map(|_| ())
+                .or_else(|error| if is_judged(&error) { Err(error) } else { Ok(()) })?;
+        }
+        Ok(())
+    }
+
+    /// The record with null for each member that its body leaves out. `shown` is what is compared of the record that
+    /// the registry holds: only that tells the names which are made of data.
+    #[must_use]
+    pub fn clearing(&self, record: &RenderedRecord, shown: Option<&Json>) -> RenderedRecord {
+        let mut clearing = record.clone();
+        if let Some(template) = &self.body {
+            template.clear(&mut clearing.body, shown);
+        }
+        clearing
+    }
+
+    /// Whether a member with a fixed name may be missing in a body.
+    pub(super) fn omits_members(&self) -> bool {
+        self.body.as_ref().is_some_and(|template| template.omits_members())
+    }
+
+    /// Whether the body of a record has a map whose names are made of data.
+    pub(super) fn makes_names(&self, record: &RenderedRecord) -> bool {
+        self.body.as_ref().is_some_and(|template| template.has_made_names(&record.body))
+    }
+
+    /// Whether a write clears members whose names only the registry tells.
+    pub fn clears_shown_names(&self, write: &WriteTemplate, record: &RenderedRecord) -> bool {
+        write.clears() && self.makes_names(record)
     }
 
     /// The words of a request that deletes a record.

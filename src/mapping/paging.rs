@@ -60,6 +60,8 @@ pub enum Error {
     NoItems,
     #[error("the next page is {0:?}, which is not below `url`")]
     Address(String),
+    #[error("`while` says that there is a next page, and `then` reads nothing")]
+    NoPage,
     #[error("page {0} comes a second time")]
     Repeated(u32),
     #[error("the list has more than {0} pages; raise `limits.pages` if that is correct")]
@@ -144,6 +146,9 @@ pub struct ListReader<'t> {
 impl ListRequest {
     pub(super) fn compile(spec: &ListSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Self> {
         let items = Reading::compile(&spec.items, Position::Answer, compiler);
+        if let Some(items) = &items {
+            items.reads_something("items", &spec.items, compiler);
+        }
         let count = match &spec.count {
             None => Some(None),
             Some(count) => Reading::compile(count, Position::Answer, compiler).map(Some),
@@ -258,16 +263,23 @@ impl ListReader<'_> {
             return Err(answer.not_json().map_or(Error::NoItems, |cause| Error::NotJson(cause.to_owned())));
         };
         self.read += u64::try_from(items.len()).unwrap_or(u64::MAX);
+        // A rule says that this refusal means: no further records.
+        let is_end = answer.status >= 400 && items.is_empty();
         if let Some(count) = &self.list.count {
             let counted = count.text(answer.json(), || answer.scope(&self.scope))?;
-            let after = counted.and_then(|text| text.parse().ok()).ok_or(Error::NoCount)?;
+            let counted = counted.and_then(|text| text.parse().ok());
+            let after = match (counted, is_end) {
+                (Some(counted), _) => counted,
+                (None, true) => self.counted.unwrap_or_default(),
+                (None, false) => return Err(Error::NoCount),
+            };
             if let Some(before) = self.counted.replace(after).filter(|before| self.is_strict && *before > after) {
                 return Err(Error::CountFell { before, after });
             }
         }
         items.iter().try_for_each(each).map_err(Error::Item)?;
         self.empty_pages = if items.is_empty() { self.empty_pages + 1 } else { 0 };
-        self.ask = self.next(answer, items.len())?;
+        self.ask = if is_end { Ask::Nothing } else { self.next(answer, items.len())? };
         match (&self.ask, self.counted) {
             (Ask::Nothing, Some(counted)) if counted != self.read => Err(Error::Count { read: self.read, counted }),
             (Ask::Nothing, None) => {
@@ -305,7 +317,7 @@ impl ListReader<'_> {
                 let next = next.filter(|next| next.as_str() != Some(""));
                 match next {
                     // A list that goes on needs a page, or it would begin again.
-                    None if condition.is_some() => Err(Error::Address(String::new())),
+                    None if condition.is_some() => Err(Error::NoPage),
                     None => Ok(Ask::Nothing),
                     Some(_) if condition.is_none() && self.empty_pages >= EMPTY_PAGES => {
                         Err(Error::Endless(EMPTY_PAGES))

@@ -15,7 +15,7 @@ use super::{
     template::{Compiler, Leaf, RenderError},
     tree::{Node, Tree},
     values::{self, Budget},
-    words::Position,
+    words::{Position, Word, WordSet},
 };
 
 /// How to read one value.
@@ -56,6 +56,16 @@ impl Reading {
         }
         let text = TemplateText { place: spec.place.clone(), text: spec.text.clone() };
         compiler.leaf(position, &text).map(|leaf| Self(How::Template(leaf)))
+    }
+
+    /// What is the same for each record tells none from another: it would make the records of others ours.
+    pub(super) fn reads_something(&self, name: &str, spec: &ReadingText, compiler: &mut Compiler<'_>) {
+        let How::Template(leaf) = &self.0 else { return };
+        let told = WordSet::of(&[Word::Answer, Word::Header, Word::Item, Word::Text]);
+        if !leaf.uses().words.overlaps(told) {
+            let fix = "use a JSON Pointer such as `/owner`, or a template with `item` or `answer`";
+            compiler.fail(&spec.place, format!("`{name}` reads nothing of the answer"), fix);
+        }
     }
 
     /// Reads the value. Null and undefined values count as missing.

@@ -140,6 +140,30 @@ impl RequestTemplate {
             .overlaps(WordSet::of(&[Word::Id, Word::Remote]))
     }
 
+    /// Whether it changes the resource at its address, and neither the address nor a body of its own says which record
+    /// that is: it would change all records.
+    pub(super) fn changes_all(&self) -> bool {
+        let leaves = self.query.iter().chain(&self.headers).map(|(_, leaf)| leaf).chain([&self.path]);
+        let of_body = match &self.body {
+            RequestBody::Template(template) => template.uses().words,
+            RequestBody::Form(fields) => {
+                fields.iter().fold(WordSet::NONE, |words, (_, leaf)| words.and(leaf.uses().words))
+            }
+            _ => WordSet::NONE,
+        };
+        let words = leaves.fold(of_body, |words, leaf| words.and(leaf.uses().words));
+        matches!(&*self.method, "PATCH" | "PUT") && !words.overlaps(WordSet::NAMING)
+    }
+
+    pub(super) fn is_patch(&self) -> bool {
+        self.method == "PATCH"
+    }
+
+    /// Whether it is a PATCH that sends the record's body.
+    pub(super) fn patches_with_record(&self) -> bool {
+        self.is_patch() && (matches!(self.body, RequestBody::Record) || self.uses.has(Word::Body))
+    }
+
     /// Whether success depends on the answer's body.
     pub fn has_check(&self) -> bool {
         self.rules.has_check()

@@ -20,10 +20,13 @@ use super::{
 use crate::model::{digest::Fingerprint, ids::RecordOwner, record::Record, uid::Uid};
 
 mod compile;
+mod marks;
+mod merges;
 mod one_record;
 pub mod records;
 pub mod shared_lists;
 mod trial;
+mod unread;
 
 /// A compiled target.
 #[derive(Debug)]
@@ -89,7 +92,13 @@ impl Target {
     /// Everything that is wrong, in the order of the file's members.
     pub fn compile(spec: &TargetSpec, owner: &RecordOwner) -> Result<Self, Vec<place::Error>> {
         let mut target = compile::target(spec, owner)?;
-        let errors = trial::try_samples(&target, owner);
+        let mut errors = trial::try_samples(&target, owner);
+        if errors.is_empty() {
+            let term = target.sample_term();
+            errors.extend(unread::check(&target));
+            errors.extend(marks::check(&target, &spec.records, &term));
+            errors.extend(merges::check(&target, &term, owner));
+        }
         let facts = facts::of(&target, owner);
         target.kinds.iter_mut().zip(facts).for_each(|(kind, facts)| kind.facts = facts);
         if errors.is_empty() { Ok(target) } else { Err(errors) }

@@ -19,6 +19,7 @@ use super::{
     words::{Word, WordSet},
 };
 
+mod clear;
 mod compile;
 pub(super) mod view;
 

@@ -79,6 +79,16 @@ impl Object for Omit {
     }
 }
 
+/// A member that a PATCH clears. It is the only value that is sent as null.
+#[derive(Debug)]
+struct Cleared;
+
+impl Object for Cleared {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
 /// Several segments of a path, which are percent-encoded already.
 #[derive(Debug)]
 pub(super) struct Segments(pub(super) String);
@@ -160,6 +170,7 @@ fn convert(value: &Value, budget: &mut Budget, depth: usize) -> Result<Option<Js
         ValueKind::Map => map(value, budget, depth)?,
         ValueKind::Invalid => return Err(invalid(value)),
         ValueKind::Plain if is_omit(value) => return Ok(None),
+        ValueKind::Plain if value.downcast_object_ref::<Cleared>().is_some() => Json::Null,
         kind => return Err(Error::NotJson(kind.to_string())),
     }))
 }
@@ -249,6 +260,17 @@ pub fn shorten(text: &str, limit: usize) -> String {
 /// A JSON value as a word. Null becomes undefined, so that `default` gives a fallback for both.
 pub fn of_json(json: &Json) -> Value {
     convert_json(json, of_number)
+}
+
+/// The body of a record as a word. It has null only where a PATCH clears a member, and sends it.
+pub(super) fn of_body(body: &Json) -> Value {
+    match body {
+        Json::Null => Value::from_object(Cleared),
+        Json::Object(members) => {
+            Value::from_pairs(members.iter().map(|(name, member)| (name.as_str(), of_body(member))))
+        }
+        other => of_json(other),
+    }
 }
 
 /// The same for what a registry answers. A number that has lost digits is an error when a template uses it.

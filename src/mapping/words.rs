@@ -216,6 +216,8 @@ impl WordSet {
     /// The words whose values are unknown when the file is loaded.
     pub const UNKNOWN: Self =
         Self::of(&[Answer, Header, Item, Of, Operations, Page, Prepared, Remote, Secret, Seen, Text]);
+    /// The words that can tell one record from another. The body is not among them: it says what the record holds.
+    pub const NAMING: Self = Self::RECORD.and(Self::of(&[Each, Id, Of, Remote])).without(Self::of(&[Cluster, Owner]));
     /// The words that only some kinds have.
     pub const OF_KINDS: Self = Self::of(&[Each, Of]);
 

@@ -73,6 +73,8 @@ pub enum Writes {
 #[derive(Debug)]
 pub struct WriteTemplate {
     pub request: RequestTemplate,
+    /// Whether members that the body leaves out are sent as null. `None` if the file does not say it.
+    pub(super) clear: Option<bool>,
     remote: Option<Readings>,
     seen: Option<Readings>,
 }
@@ -151,7 +153,18 @@ impl WriteTemplate {
             Some(tree) => Readings::compile(tree, Position::Answer, compiler).map(Some),
         };
         let (remote, seen) = (readings(&spec.remote), readings(&spec.seen));
-        Some(Self { request: request?, remote: remote?, seen: seen? })
+        let clear = spec.clear.map(|clear| clear.0);
+        Some(Self { request: request?, clear, remote: remote?, seen: seen? })
+    }
+
+    /// Whether members that the body leaves out are sent as null.
+    pub fn clears(&self) -> bool {
+        self.clear == Some(true)
+    }
+
+    /// Whether it changes the members of the record's body, and leaves those that the body lacks as they are.
+    pub(super) fn merges(&self) -> bool {
+        self.clear.is_none() && self.request.patches_with_record()
     }
 
     pub fn reads_remote(&self) -> bool {

@@ -17,6 +17,8 @@ pub struct ControllerStatus {
     pub failed_renders: FailedRenders,
     /// The last resync did not read all records of the registry.
     pub failed_resync: Option<FailedResync>,
+    /// Records that the registry returns otherwise than they were sent, and that are left so.
+    pub left_differing: usize,
 }
 
 /// Tries to read the registry's records, none of which reached the end.
@@ -61,6 +63,7 @@ impl ControllerStatus {
             all.ability = all.ability.best(target.ability);
             all.holds.extend(target.holds.iter().cloned());
             all.failed_resync = all.failed_resync.max(target.failed_resync.clone());
+            all.left_differing += target.left_differing;
             all.failed_renders.count += target.failed_renders.count;
             all.failed_renders.first.extend(target.failed_renders.first.iter().cloned());
         }
@@ -126,6 +129,7 @@ mod tests {
             holds: Vec::new(),
             failed_renders: FailedRenders::default(),
             failed_resync: None,
+            left_differing: 0,
         }
     }
 

@@ -310,6 +310,18 @@ pub trait Registry: Send + Sync + 'static {
         None
     }
 
+    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
+    fn left_differing(&self) -> usize {
+        0
+    }
+
+    /// The record of a pod that a record without a pod may be, because the registry changes ids. The latter is not
+    /// deleted while this is not clear.
+    fn may_be_that_of(&self, key: &Uid) -> Option<Uid> {
+        let _ = key;
+        None
+    }
+
     /// Prepares a registry without sessions for the writes of a term. Called before the first write of each term, and
     /// again until it succeeds. Returns whether pods may be seen otherwise from then on.
     fn prepare(&self, term: u64) -> impl Future<Output = Result<bool, Failure>> + Send {

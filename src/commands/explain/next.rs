@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::{
-    commands::{plan::held::known, registry_reader::RegistryReader},
+    commands::{
+        plan::held::{known, refusal},
+        registry_reader::RegistryReader,
+    },
     kubernetes::pods::ReadPod,
     mapping::{
         differences::{ValueDifference, differences, view_differences},
@@ -138,13 +141,13 @@ fn with_held(kind: &Kind, record: &RenderedRecord, looked_up: LookedUp, explaine
     let explained = Explained { record: Some(record.body.clone()), ..explained };
     match looked_up {
         LookedUp::Unknown => Explained { next: "unknown: the record cannot be looked up".to_owned(), ..explained },
-        LookedUp::Nothing => Explained { next: next(Known::Absent, record.fingerprint), ..explained },
+        LookedUp::Nothing => Explained { next: next_of(kind, record, None), ..explained },
         LookedUp::Foreign(held) => {
             let next = "nothing: the registry has a record with this id and another owner mark, so it is parked";
             Explained { held: Some(held), next: next.to_owned(), ..explained }
         }
         LookedUp::Ours(item) => {
-            let next = next(known(Some(&item), record), record.fingerprint);
+            let next = next_of(kind, record, Some(&item));
             let differences = match &item.item.content {
                 ItemContent::Body(view) => view_differences(&kind.view(&record.body), view),
                 _ => Vec::new(),
@@ -163,6 +166,16 @@ async fn look_up(reader: &TargetReader, kind: &Kind, id: &str) -> Result<LookedU
     let Some(list) = reader.list(kind).await? else { return Ok(LookedUp::Unknown) };
     let is_ours = |listed: &ListedItem| listed.item.id.as_deref() == Some(id) && !listed.item.gone;
     Ok(list.items.into_iter().find(is_ours).map_or(LookedUp::Nothing, |item| LookedUp::Ours(Box::new(item))))
+}
+
+/// What happens next to a record of which the registry shows this.
+fn next_of(kind: &Kind, record: &RenderedRecord, listed: Option<&ListedItem>) -> String {
+    let known = known(listed, record);
+    let is_put = matches!(decide(Wanted::Present(record.fingerprint), known, None, Moment::START), Action::Put(_));
+    match refusal(kind, record, listed).filter(|_| is_put) {
+        Some(cause) => format!("nothing: the record cannot be sent, so it is parked: {cause}"),
+        None => next(known, record.fingerprint),
+    }
 }
 
 fn next(known: Known, desired: crate::model::digest::Fingerprint) -> String {

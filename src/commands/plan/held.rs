@@ -10,10 +10,11 @@ use crate::{
         items::ItemMark,
         kind::Kind,
         target::{
-            RenderedRecord,
+            RenderedRecord, Target,
             records::{PodRecord, RecordRendering},
         },
         template::RenderError,
+        writes::Held,
     },
     model::{digest::Fingerprint, uid::Uid},
     reconcile::{ledger::entry::Known, outcome::Failure},
@@ -131,7 +132,7 @@ impl HeldRecords {
             Self::V1 { reader, items } => vec![match reader.project(&read.pod) {
                 Projection::Record { key, fingerprint } => {
                     let known = items.get(&key).map_or(Known::Absent, |held| Known::Registered(*held));
-                    Sight::Record { key, id: None, fingerprint, known }
+                    Sight::Record { key, id: None, fingerprint, known, refusal: None }
                 }
                 Projection::NotSelected(_) => Sight::NotSelected,
                 Projection::Unreadable | Projection::Records(_) => Sight::Unreadable(String::new()),
@@ -144,7 +145,10 @@ impl HeldRecords {
                     missing => format!("`prepare` has to create first: {}", missing.join(", ")),
                 };
                 match reader.target().records(&content.record, reader.term(), &assigned) {
-                    Ok(Some(records)) => records.into_iter().map(|record| sight(record, items, &why)).collect(),
+                    Ok(Some(records)) => {
+                        let sight = |record: PodRecord| sight(reader.target(), record, items, &why);
+                        records.into_iter().map(sight).collect()
+                    }
                     Ok(None) => vec![Sight::NotSelected],
                     Err(error) => vec![Sight::Unreadable(why(&error))],
                 }
@@ -153,16 +157,33 @@ impl HeldRecords {
     }
 }
 
-fn sight(record: PodRecord, items: &HashMap<Uid, ListedItem>, why: &dyn Fn(&RenderError) -> String) -> Sight {
+fn sight(
+    target: &Target,
+    record: PodRecord,
+    items: &HashMap<Uid, ListedItem>,
+    why: &dyn Fn(&RenderError) -> String,
+) -> Sight {
     match record.state {
         RecordRendering::Rendered(rendered) => {
-            let known = known(items.get(&rendered.key), &rendered);
+            let listed = items.get(&rendered.key);
+            let refusal = target.kinds.get(rendered.kind).and_then(|kind| refusal(kind, &rendered, listed));
+            let known = known(listed, &rendered);
             let RenderedRecord { key, id, fingerprint, .. } = rendered;
-            Sight::Record { key, id: Some(id), fingerprint, known }
+            Sight::Record { key, id: Some(id), fingerprint, known, refusal }
         }
         RecordRendering::Waits => Sight::Waits { key: record.key, id: record.id },
         RecordRendering::Failed(error) => Sight::Failed { key: record.key, why: why(&error) },
     }
+}
+
+/// Why the controller cannot send a record, if it has to.
+pub(in crate::commands) fn refusal(
+    kind: &Kind,
+    record: &RenderedRecord,
+    listed: Option<&ListedItem>,
+) -> Option<String> {
+    let held = listed.map(|listed| Held { remote: listed.item.remote.clone(), seen: listed.item.seen.clone() });
+    kind.try_write(record, held.as_ref()).err().map(|error| error.to_string())
 }
 
 /// What the registry is known to hold instead of a record.

@@ -26,7 +26,7 @@ fn pod(uid: &str, created: &str, sight: Sight) -> SeenPod {
 }
 
 fn record(key: &str, text: &str, known: Known) -> Sight {
-    Sight::Record { key: key.into(), id: None, fingerprint: fingerprint(text), known }
+    Sight::Record { key: key.into(), id: None, fingerprint: fingerprint(text), known, refusal: None }
 }
 
 fn planned(held: &[&str], pods: &[SeenPod]) -> (Vec<String>, Vec<String>) {
@@ -68,4 +68,26 @@ fn newest_pod_owns_a_shared_record() {
     let (old, new) = (|| pod("a", "1", record("k", "old", Known::Absent)), || pod("b", "2", record("k", "x", same)));
     assert_eq!(planned(&["k"], &[old(), new()]), planned(&["k"], &[new(), old()]));
     assert_eq!(planned(&["k"], &[old(), new()]), (vec![], vec![]));
+}
+
+#[test]
+fn record_that_cannot_be_sent_is_named() {
+    let parked = |known| {
+        let Sight::Record { key, id, fingerprint, known, .. } = record("a", "x", known) else { panic!() };
+        let refusal = Some("t.yaml:7:9: the value of the header is no ASCII".to_owned());
+        pod("a", "1", Sight::Record { key, id, fingerprint, known, refusal })
+    };
+    let items: Vec<(Uid, Fingerprint)> = Vec::new();
+    let held = Ok(HeldRecords::V1 { reader: Box::new(reader()), items: items.into_iter().collect() });
+    let planned = |pods: &[SeenPod]| PlanReport(vec![plan(0, "t", &held, pods)]);
+    let report = planned(&[parked(Known::Absent)]);
+    assert!(!report.is_in_sync());
+    let lines = report.lines();
+    assert_eq!(lines[1].split_whitespace().take(4).collect::<Vec<_>>(), ["t", "none", "shop/a", "a"]);
+    assert!(lines[1].ends_with("no record, and it cannot be sent: t.yaml:7:9: the value of the header is no ASCII"));
+    assert!(lines[2].contains("; 0 to put, 1 that cannot be sent, 0 to delete"), "{lines:?}");
+    let json = &report.json()["targets"][0];
+    assert_eq!((&json["put"], &json["parked"][0]["reason"]), (&serde_json::json!([]), &serde_json::json!("no record")));
+    // An equal record needs no request.
+    assert!(planned(&[parked(Known::Registered(fingerprint("x")))]).is_in_sync());
 }

@@ -143,7 +143,16 @@ impl StatusPage {
 
     /// The members that a target has and the process, too.
     fn state(&self, status: &ControllerStatus, figures: &TargetFigures) -> ShownState {
-        let ControllerStatus { session, epoch, in_sync, holds, failed_renders, failed_resync, ability: _ } = status;
+        let ControllerStatus {
+            session,
+            epoch,
+            in_sync,
+            holds,
+            failed_renders,
+            failed_resync,
+            left_differing,
+            ability: _,
+        } = status;
         let TargetFigures { records, oldest_pending_seconds, first_complete_sync_seconds } = figures;
         let failed = failed_renders.first.iter().map(|failed| ShownFailedRender {
             uid: failed.uid.to_string(),
@@ -163,6 +172,7 @@ impl StatusPage {
                 tries: failed.tries,
                 cause: failed.cause.clone(),
             }),
+            left_differing: *left_differing,
         }
     }
 

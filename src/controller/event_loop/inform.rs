@@ -63,6 +63,7 @@ impl<R: Registry> EventLoop<R> {
             holds: self.display.holds(self.absences.holds(), &|key| comparison.label(key.clone())),
             failed_renders: self.comparison.failed_renders(),
             failed_resync: self.resync.failed(now),
+            left_differing: self.requests.registry().left_differing(),
         };
         self.reporter.show(controller_status, self.session.phase());
     }

@@ -23,7 +23,8 @@ impl DesiredRecords {
 
     /// A record as people know it.
     pub(in crate::controller) fn label<R: Registry>(&self, key: Uid, registry: &R) -> RecordLabel {
-        let pod = self.pod_of(&key);
+        let form_of = registry.may_be_that_of(&key);
+        let pod = self.pod_of(form_of.as_ref().unwrap_or(&key));
         let known = registry.record_id(&key, pod.as_ref());
         let (kind, id) = known.map_or((None, None), |RecordId { kind, id }| (kind, id));
         let name = pod.as_ref().map(Pod::full_name);

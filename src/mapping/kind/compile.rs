@@ -87,8 +87,9 @@ pub(in crate::mapping) fn named(
 fn kind_above(name: &str, spec: &RecordSpec) -> KindAbove {
     let writes = [&spec.put, &spec.create].into_iter().flatten();
     let is_read = writes.filter_map(|write| write.remote.as_ref()).next().is_some();
-    let in_items = spec.item.as_ref().is_some_and(|item| item.remote.is_some());
-    KindAbove { name: name.to_owned(), reads_remote: is_read || in_items }
+    // After a start, only `item` tells it.
+    let reads_remote = spec.item.as_ref().map_or(is_read, |item| item.remote.is_some());
+    KindAbove { name: name.to_owned(), reads_remote }
 }
 
 fn kind(
@@ -115,6 +116,7 @@ fn kind(
     if let Some(Some(delete)) = &delete {
         names_one_record(delete, compiler);
     }
+    changes_one_record(writes.as_ref(), compiler);
     let Family { name, index, parent, cascade, each, when } = family;
     let (id, body, writes, adopt, batches) = (id?, body?, writes?, adopt?, batches?);
     let stored = needed(id.iter(), body.as_deref(), &writes, &batches);
@@ -125,7 +127,7 @@ fn kind(
     }
     if let Some(mark) = spec.item.as_ref().and_then(|item| item.mark.as_ref())
         && !common.exclusive
-        // A record that belongs to another one may be a part of it, with its mark.
+        // `target::marks` judges those that belong to another one.
         && parent.is_none()
         && !mark.text.contains("{{")
         && !stored.has(Word::Mark)
@@ -154,6 +156,7 @@ fn kind(
         item: item?,
         batches,
         facts: WriteFacts::default(),
+        stores_mark: stored.has(Word::Mark),
         needed,
         pages: common.pages,
     })
@@ -196,6 +199,21 @@ fn names_one_record(delete: &RequestTemplate, compiler: &mut Compiler<'_>) {
     if !delete.uses().overlaps(WordSet::of(&[Word::Id, Word::Remote])) {
         let place = delete.place().clone();
         compiler.fail(&place, "`delete` does not say which record", "use `{{ id }}` or `{{ remote }}` in it");
+    }
+}
+
+/// A PATCH of a collection changes all of its records. A PUT can be the call of a procedure that finds the record in
+/// the body, but not where another request creates records.
+fn changes_one_record(writes: Option<&Writes>, compiler: &mut Compiler<'_>) {
+    let (name, write) = match writes {
+        Some(Writes::Put(put)) if put.request.is_patch() => ("put", put),
+        Some(Writes::CreateUpdate { update, .. }) => ("update", update),
+        _ => return,
+    };
+    if write.request.changes_all() {
+        let place = write.request.place().clone();
+        let fix = "use `{{ id }}` or `{{ remote }}` in its `path` or `query`";
+        compiler.fail(&place, format!("`{name}` does not say which record, so it may change all of them"), fix);
     }
 }
 

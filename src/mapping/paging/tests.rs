@@ -181,3 +181,31 @@ fn refused_page_fails_the_list() {
     let html = Answer::new(200, [("content-type".to_owned(), "text/html".to_owned())], b"<p>");
     assert!(matches!(reader.take(&html, |_| Ok(())), Err(Error::Refused(_))));
 }
+
+#[test]
+fn refusal_can_say_that_the_list_is_empty() {
+    let list = r#"{path: x, query: {p: "{{ page }}"}, items: "{{ [] if status == 404 else answer.r }}", count: /n,
+      next: {start: 1, then: "{{ page + 1 }}", while: "{{ answer.p < answer.pages }}"}, outcome: [{status: 404, is: done}]}"#;
+    let target = target(list);
+    let term = target.term(1, &json!({}));
+    let page = (200, json!({"r": [{"id": "a"}], "n": 1, "p": 1, "pages": 2}));
+    let missing = (404, json!({"error": "no records"}));
+    for (pages, all) in [(vec![missing.clone()], Ok(0)), (vec![page.clone(), missing.clone()], Ok(1))] {
+        let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
+        let mut read = Ok(0);
+        for (status, body) in pages {
+            assert!(reader.request().unwrap().is_some());
+            let answer = Answer::new(status, [], body.to_string().as_bytes());
+            read = reader.take(&answer, |_| Ok(())).and_then(|found| read.map(|read: usize| read + found));
+        }
+        assert_eq!((read, reader.request().map(|next| next.is_some())), (all, Ok(false)));
+    }
+    // It cannot end before the number of records that the registry counted.
+    let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
+    let short = json!({"r": [{"id": "a"}], "n": 2, "p": 1, "pages": 2});
+    for (status, body, is_read) in [(200, short, true), (404, json!({}), false)] {
+        reader.request().unwrap();
+        let answer = Answer::new(status, [], body.to_string().as_bytes());
+        assert_eq!(reader.take(&answer, |_| Ok(())).is_ok(), is_read);
+    }
+}

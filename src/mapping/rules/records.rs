@@ -35,6 +35,7 @@ pub(super) fn record(record: &RecordSpec, owner: &str, goes_along: bool, errors:
     writes(record, owner, goes_along, errors);
     reads(record, errors);
     adopt(record, owner, errors);
+    requests::outcome(&record.outcome, errors);
     record.batch.iter().for_each(|batch| requests::batch(batch, errors));
 }
 

@@ -4,7 +4,7 @@ use crate::mapping::{
     place::{Error, Place},
     spec::{
         reading::NextSpec,
-        request::{BatchSpec, RequestSpec},
+        request::{BatchSpec, OutcomeRule, RequestSpec, RuleOutcome},
         values::{Entries, TemplateText},
     },
 };
@@ -24,6 +24,7 @@ const SET_BY_CLIENT: [&str; 9] = [
 
 pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
     headers(&request.headers, errors);
+    outcome(&request.outcome, errors);
     if let (Some(form), Some(_)) = (&request.form, &request.body) {
         let place = form.first().map_or(&request.place, |(key, _)| &key.place);
         errors.push(place.error("a request has `body` and `form`", "use one of the two"));
@@ -35,6 +36,15 @@ pub(super) fn request(request: &RequestSpec, errors: &mut Vec<Error>) {
         && !request.path.text[..at].contains("{{")
     {
         errors.push(request.path.place.error("the path holds a query or a fragment", "use `query`"));
+    }
+}
+
+/// Without a condition, also a refusal of the credentials would be a success.
+pub(super) fn outcome(rules: &[OutcomeRule], errors: &mut Vec<Error>) {
+    let is_success = |rule: &&OutcomeRule| matches!(rule.outcome, RuleOutcome::Done | RuleOutcome::Absent);
+    for rule in rules.iter().filter(is_success).filter(|rule| rule.status.is_none() && rule.condition.is_none()) {
+        let what = format!("every answer is `{}` by this rule, also one without credentials", rule.outcome.name());
+        errors.push(rule.place.error(what, "add `status` or `if`"));
     }
 }
 

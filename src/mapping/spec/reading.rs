@@ -40,7 +40,7 @@ members! {
 
 members! {
     /// The request that reads one record.
-    pub struct FindSpec("`find`") {
+    pub struct FindSpec("a request that finds a record") {
         /// The request.
         pub request: RequestSpec = flatten,
         /// The record in the answer. An empty text is the whole answer.

@@ -33,6 +33,9 @@ members! {
     pub struct WriteSpec("a request") {
         /// The request.
         pub request: RequestSpec = flatten,
+        /// `true`: a member that the record's `body` leaves out is sent as null, so that a PATCH clears it. `false`:
+        /// the registry clears what a PATCH lacks.
+        pub clear: Option<Flag> = "clear",
         /// How to read the id that the registry assigned from the answer.
         pub remote: Option<ReadingTree> = "remote",
         /// How to read the record's new revision from the answer.

@@ -148,6 +148,12 @@ fn selection(spec: &SelectSpec, compiler: &mut Compiler<'_>) -> Option<Selection
 }
 
 fn prepare(records: &RecordsSpec, shared: &Shared<'_>, compiler: &mut Compiler<'_>) -> Option<Vec<PrepareStep>> {
-    let steps: Vec<_> = records.prepare.iter().map(|spec| PrepareStep::compile(spec, shared, compiler)).collect();
+    let all = compiler.prepared;
+    let step = |(at, spec)| {
+        // A step can only use those before it.
+        let mut compiler = compiler.with_prepared(all.get(..at).unwrap_or_default());
+        PrepareStep::compile(spec, shared, &mut compiler)
+    };
+    let steps: Vec<_> = records.prepare.iter().enumerate().map(step).collect();
     steps.into_iter().collect()
 }

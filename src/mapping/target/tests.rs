@@ -287,6 +287,9 @@ fn examples_load_without_errors() {
 }
 
 /// A small target with some members replaced or added.
+/// With a put that reads `remote`.
+const READS_REMOTE: &str = "put: {path: \"x/{{ id }}\", remote: /id}\n";
+
 fn small(members: &str) -> String {
     let mut all = vec![
         ("name", "t"),
@@ -312,7 +315,7 @@ fn wrong_targets_are_errors_with_places() {
         (r#"body: {n: "{{ workload[0].name }}"}"#, "for a pod that was just created, the value is undefined"),
         (r#"body: {n: "{{ pod.name | date('%Y') }}"}"#, "for a running pod, the text is not an RFC 3339 time"),
         (r#"body: {n: "{{ change.id }}"}"#, "`body` cannot use `change`: it changes by itself"),
-        (r#"put: {path: "x/{{ id }}", headers: {If-Match: "{{ seen }}"}}"#, "the value is undefined; give a fallback"),
+        (r#"put: {path: "x/{{ id }}", seen: /v, query: {v: "{{ seen }}"}}"#, "the value is undefined; give a fallback"),
         (r#"put: {path: "x/{{ id }}?a=b"}"#, "the path holds `?`; write the query in `query`"),
         (r#"put: {path: "x//{{ id }}"}"#, "the path has an empty segment"),
         (r#"put: {path: "x/{{ state.reason | default('') }}/y"}"#, "has an empty segment"),
@@ -346,7 +349,7 @@ fn wrong_targets_are_errors_with_places() {
 fn templates_of_unknown_values_are_not_judged() {
     for members in [
         r#"body: {team: "{{ pod.labels.team }}", json: "{{ pod.annotations.a | fromjson }}"}"#,
-        r#"delete: {path: "x/{{ remote.a.b }}"}"#,
+        &format!("{READS_REMOTE}delete: {{path: \"x/{{{{ remote.a.b }}}}\"}}"),
         r#"select: {when: "{{ pod.labels.team == 'shop' }}"}"#,
     ] {
         if let Err(errors) = try_target(&small(members)) {
@@ -373,7 +376,8 @@ fn requests_are_tried_with_rendered_ids() {
 
 #[test]
 fn request_without_its_filter_is_refused() {
-    let target = target(&small(r#"delete: {path: x, query: {id: "{{ id }}", other: "{{ remote | default(omit) }}"}}"#));
+    let query = r#"{id: "{{ id }}", other: "{{ remote | default(omit) }}"}"#;
+    let target = target(&small(&format!("{READS_REMOTE}delete: {{path: x, query: {query}}}")));
     let held = |remote: &str| Held { remote: Some(json!(remote)), seen: None };
     let url = delete(&target, "a&b", &held("r")).unwrap().url;
     assert_eq!(url, "https://r.example/api/x?id=a%26b&other=r");
@@ -381,15 +385,6 @@ fn request_without_its_filter_is_refused() {
         let error = delete(&target, "a", &held).unwrap_err().to_string();
         assert!(error.contains("the value of the query is empty"), "{error}");
     }
-}
-
-#[test]
-fn list_in_the_query_repeats_its_parameter() {
-    let target =
-        target(&small(r#"delete: {path: x, query: {"f[]": [a b, "{{ id }}", "{{ remote | default(omit) }}"], g: 1}}"#));
-    let url = delete(&target, "i", &Held { remote: Some(json!(7)), seen: None }).unwrap().url;
-    assert_eq!(url, "https://r.example/api/x?f%5B%5D=a%20b&f%5B%5D=i&f%5B%5D=7&g=1");
-    assert!(delete(&target, "i", &Held::default()).is_err(), "a filter is left out");
 }
 
 #[test]

@@ -86,6 +86,8 @@ impl Trial<'_> {
                 tried.extend(self.kind(kind, parent.as_ref(), &scope, &record.pod.uid, sample));
             }
         }
+        // Two of its records may have one id.
+        _ = target.placed(&scope, &record.pod.uid).map_err(|error| self.note(&error, WordSet::UNKNOWN, sample));
     }
 
     /// The records of a kind that belong to `parent`.
@@ -210,7 +212,7 @@ impl Trial<'_> {
         if let Ok(Some(mut reader)) = kind.read_list(term).map_err(&mut note) {
             // The first page is known, so that its request can be judged.
             if let Err(crate::mapping::paging::Error::Render(error)) = reader.request() {
-                note(error);
+                self.note(&error, WordSet::UNKNOWN.without(WordSet::of(&[Word::Page])), "");
             }
         }
     }

@@ -32,6 +32,12 @@ impl Compiler<'_> {
         Compiler { vars, variables, prepared, kind, errors }
     }
 
+    /// Compiles the templates of a step of `prepare`, which can use these.
+    pub(in crate::mapping) fn with_prepared<'a>(&'a mut self, prepared: &'a [(String, Vec<String>)]) -> Compiler<'a> {
+        let Self { vars, variables, prepared: _, kind, errors } = self;
+        Compiler { vars, variables, prepared, kind: *kind, errors }
+    }
+
     /// The words that templates at this position may use.
     pub(in crate::mapping) fn words(&self, position: Position) -> WordSet {
         position.words().without(self.kind.lacking)

@@ -129,7 +129,7 @@ impl KindClient {
         }
         match self.find(&id_of(deletion.key, known), &known.held, &deletion.term).await? {
             Lookup::Nothing => self.unless_on_its_way(deletion.key).map(|()| Permit::Nothing),
-            Lookup::Foreign => Ok(Permit::Foreign),
+            Lookup::Foreign { .. } => Ok(Permit::Foreign),
             Lookup::Ours(item) => {
                 let id = id_of(deletion.key, known).into_owned();
                 let mut records = self.records.lock();

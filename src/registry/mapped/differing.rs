@@ -22,6 +22,8 @@ pub(super) struct DifferingRecords {
     /// Bodies of rewritten records.
     sent: HashMap<Uid, Json>,
     explained: usize,
+    /// Records that are settled.
+    settled: usize,
     /// Records that were settled since the last list, without a body.
     unexplained: usize,
 }
@@ -37,14 +39,15 @@ struct Differing {
 
 impl DifferingRecords {
     pub(super) fn remove(&mut self, key: &Uid) {
-        if self.records.remove(key).is_some() {
+        if let Some(differing) = self.records.remove(key) {
+            self.settled -= usize::from(differing.is_settled);
             self.sent.remove(key);
         }
     }
 
     /// The number of settled records.
     pub(super) fn settled(&self) -> usize {
-        self.records.values().filter(|differing| differing.is_settled).count()
+        self.settled
     }
 
     /// The registry acknowledged a put.
@@ -65,8 +68,9 @@ impl DifferingRecords {
     pub(super) fn listed(&mut self, key: &Uid, sent: Fingerprint, shown: Fingerprint) -> Fingerprint {
         match self.records.get_mut(key) {
             Some(known) if (known.sent, known.shown, known.rewritten) == (sent, shown, true) => {
-                if !std::mem::replace(&mut known.is_settled, true) && !self.sent.contains_key(key) {
-                    self.unexplained += 1;
+                if !std::mem::replace(&mut known.is_settled, true) {
+                    self.settled += 1;
+                    self.unexplained += usize::from(!self.sent.contains_key(key));
                 }
                 sent
             }

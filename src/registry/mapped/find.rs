@@ -23,8 +23,10 @@ pub(super) enum Lookup {
     /// It cannot be looked up.
     Unknown,
     Nothing,
-    /// A record that is not ours.
-    Foreign,
+    /// A record that is not ours. `is_named` says whether an id or an owner mark was read.
+    Foreign {
+        is_named: bool,
+    },
     Ours(Box<RegistryItem>),
 }
 
@@ -76,7 +78,10 @@ pub(super) async fn look_up(
         return Err(Stop::rejected(format!("in the answer to `find`, {cause}")).into());
     }
     match (&item.id, item.mark) {
-        (_, ItemMark::Foreign) => Ok((Lookup::Foreign, Some(json))),
+        (id, ItemMark::Foreign) => {
+            let is_named = id.is_some() || kind.read_mark(&json, &answer, term).is_some();
+            Ok((Lookup::Foreign { is_named }, Some(json)))
+        }
         (Some(found), _) if found == id => Ok((Lookup::Ours(Box::new(item)), Some(json))),
         // A registry that ignores a filter returns any record.
         (Some(_), _) => Err(Stop::uncertain("`find` returned the record of another id; check its query").into()),
@@ -108,7 +113,9 @@ pub(super) async fn fetch(
     }
     // An answer without JSON says nothing about the record.
     let Some(cause) = exchanged.answer.not_json() else { return Ok(None) };
-    Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}")).into())
+    let rule = "; if it says that there is no record, let a rule of `outcome` in `find` make it `absent`";
+    let fix = if exchanged.answer.text().trim().is_empty() { rule } else { "" };
+    Err(Stop::uncertain(format!("the answer to `find` is not JSON: {cause}{fix}")).into())
 }
 
 /// Whether a record in the registry is the one that we would write.

@@ -1,5 +1,7 @@
 //! What is known about one record before it is written or deleted.
 
+use serde_json::Value as Json;
+
 use super::table::{Fact, Facts};
 use crate::mapping::{
     words::{Word, WordSet},
@@ -12,6 +14,8 @@ pub(super) struct Knowledge {
     /// None if the record's id is its key.
     pub(super) id: Option<String>,
     pub(super) held: Held,
+    /// What is compared of the record, if it was looked up for this write.
+    pub(super) shown: Option<Json>,
     pub(super) facts: Facts,
     /// A create had no clear answer.
     pub(super) is_uncertain: bool,

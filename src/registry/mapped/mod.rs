@@ -20,7 +20,7 @@
 //! | What if a list lacks what was acknowledged? | `unlisted` |
 //! | What if the registry does not show yet what it created? | `fresh` |
 //! | What if writes have no effect? | `ineffective` |
-//! | What is remembered? | `records`, `knowledge`, `table`, `attempt` |
+//! | What is remembered? | `records`, `knowledge`, `table`, `attempt`, `departed` |
 //! | Which records of others may be taken over? | `adoption` |
 //! | What outlives the process? | `memory`, `remembered` |
 //! | What is sent about the target as a whole? | `notices` |
@@ -39,6 +39,7 @@ mod batch;
 pub mod carrier;
 mod delete;
 pub mod deletion_log;
+mod departed;
 mod differing;
 mod doubles;
 mod find;
@@ -213,11 +214,6 @@ impl TargetClient {
         self.target
     }
 
-    /// The number of records that the registry returns otherwise than they were sent, and that are left so.
-    pub fn settled(&self) -> usize {
-        self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
-    }
-
     /// Whether the inventory is what this client remembers: in a file, or for the rounds of this process.
     fn remembers(&self) -> bool {
         self.memory.is_used() || self.target.notices.round.is_some()
@@ -319,18 +315,23 @@ impl Registry for TargetClient {
 
     fn record_id(&self, key: &Uid, pod: Option<&Pod>) -> Option<RecordId> {
         if self.keys_are_uids() {
-            return None;
+            return self.may_be_that_of(key).map(|_| RecordId { kind: None, id: Some(key.to_string()) });
         }
         let named = |kind: &Kind, id| RecordId { kind: kind.name().map(str::to_owned), id };
-        let known = |kind: &KindClient| {
-            let id = kind.records.lock().table.get(key)?.id().map(str::to_owned);
-            Some(named(kind.kind, id))
-        };
+        let known = |kind: &KindClient| Some(named(kind.kind, Some(kind.records.lock().known_id(key)?)));
         self.kinds.iter().find_map(known).or_else(|| {
             let records = self.target.records(&pod?.content.as_ref()?.record, &self.term(), &|_, _| None);
             let record = records.ok()??.into_iter().find(|record| record.key == *key)?;
             Some(named(self.target.kinds.get(record.kind)?, Some(record.id)))
         })
+    }
+
+    fn left_differing(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.records.lock().differing.settled()).sum()
+    }
+
+    fn may_be_that_of(&self, key: &Uid) -> Option<Uid> {
+        self.kinds.iter().find_map(|kind| kind.records.lock().ids.may_be_that_of(key).cloned())
     }
 
     async fn prepare(&self, term: u64) -> Result<bool, Failure> {

@@ -18,6 +18,7 @@
 //! | it is to be created, and the last list lacks it although it was there, or shows no record of ours | `unlisted` |
 //! | it is to be created, the registry assigns ids, and one list of several pages lacks it | `unlisted` |
 //! | its request cannot be rendered without `seen` or `remote`, which are not known | the lookup tells them |
+//! | it is an update that clears members whose names are made of data | the lookup tells them |
 //!
 //! Where lists lag and the registry assigns ids, no record is created before `lag` and the request time-out have passed
 //! since the term began: until then, the leader's last create may be missing in lists and lookups.
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{
     mapping::{
-        items::RegistryItem,
+        items::{ItemContent, RegistryItem},
         target::{RenderedRecord, TermWords},
         writes::{ChangeWords, Held, WriteTemplate, Writes},
     },
@@ -52,6 +53,9 @@ const NEVER_SHOWN: &str = "the registry acknowledged this record, and its list l
 const OTHER_MARK: &str = "the registry returns a record that this process created with another owner mark, so no more are \
     created; it may cut or change the mark";
 
+const FOREIGN: &str = "a record with this id has another owner mark; it is not touched";
+const NAMELESS: &str = "`find` reads something without an id and an owner mark, which is not touched; if this answer says \
+    that there is no record, let a rule of `outcome` in `find` make it `absent`";
 const ONE_LIST: &str = "one list of several pages lacks it, and may have skipped it; waiting for the next list";
 const UNCLEAR: &str = "the last create had no clear answer; it may still arrive, or not be shown yet";
 const FRESH: &str = "the record was created a moment ago, and the registry does not show it yet; waiting for `lag`";
@@ -124,7 +128,8 @@ impl KindClient {
     ) -> Result<bool, Stop> {
         self.unless_unshown(known)?;
         self.unless_unlisted(put, known).await?;
-        let looks_up = self.kind.find.is_some() && (lacks_words || self.is_looked_up_first(put.key, known));
+        let is_needed = lacks_words || self.is_looked_up_first(put.key, known) || self.needs_shown_names(put, known);
+        let looks_up = self.kind.find.is_some() && is_needed;
         if looks_up && self.look_up(put, known).await? {
             return Ok(true);
         }
@@ -177,7 +182,7 @@ impl KindClient {
                 self.records.lock().learn(&key, &id, &item);
                 Ok(())
             }
-            Lookup::Foreign => Err(Stop::rejected(OTHER_MARK)),
+            Lookup::Foreign { .. } => Err(Stop::rejected(OTHER_MARK)),
             // It lags, or is deleted.
             Lookup::Nothing | Lookup::Unknown => Ok(()),
         }
@@ -194,6 +199,12 @@ impl KindClient {
         };
         let scope = || self.kind.write_scope(put.record, &known.held, &put.change);
         known.lacks(write.request.uses()) && write.request.render(&scope(), Some(&put.record.body)).is_err()
+    }
+
+    /// Whether only the registry tells which members an update has to clear.
+    fn needs_shown_names(&self, put: &Put<'_>, known: &Knowledge) -> bool {
+        let (Writes::Put(write) | Writes::CreateUpdate { update: write, .. }) = &self.kind.writes else { return false };
+        known.has(Fact::Exists) && known.shown.is_none() && self.kind.clears_shown_names(write, put.record)
     }
 
     /// Whether a record to be created may be there, although no list shows it.
@@ -227,7 +238,7 @@ impl KindClient {
     pub(super) async fn look_up(&self, put: &Put<'_>, known: &mut Knowledge) -> Result<bool, Stop> {
         match self.find(&put.record.id, &known.held, &put.term).await? {
             Lookup::Unknown => Ok(false),
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             Lookup::Nothing => {
                 if self.creates() || self.assigns() || known.is_uncertain {
                     self.unless_on_its_way(put.key)?;
@@ -246,6 +257,9 @@ impl KindClient {
         let equal = is_equal(item, put.record);
         records.found(put.key, &put.record.id, item, equal.then_some(put.record));
         *known = records.knowledge(put.key);
+        if let ItemContent::Body(shown) = &item.content {
+            known.shown = Some(shown.clone());
+        }
         equal
     }
 
@@ -254,7 +268,7 @@ impl KindClient {
         let was_known = known.has(Fact::Exists);
         self.records.lock().not_created(put.key);
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             // With another revision, it is not the record that was to be written.
             Lookup::Ours(item) if !was_known || item.seen != known.held.seen => {
                 self.found(put, known, &item);
@@ -284,7 +298,7 @@ impl KindClient {
     async fn after_stale(&self, put: &Put<'_>, known: &mut Knowledge, reason: &str) -> Result<bool, Stop> {
         let (seen, was_known) = (known.held.seen.clone(), known.has(Fact::Exists));
         match self.find(&put.record.id, &known.held, &put.term).await? {
-            Lookup::Foreign => Err(foreign()),
+            Lookup::Foreign { is_named } => Err(foreign(is_named)),
             Lookup::Ours(item) => {
                 if self.found(put, known, &item) {
                     return Ok(true);
@@ -330,8 +344,10 @@ impl KindClient {
             // Without `find`, only the next list shows whether it exists.
             return Err(Stop::retry("the last create had no clear answer; waiting for the next list"));
         }
-        let scope = self.kind.write_scope(put.record, &known.held, &put.change);
-        let request = write.request.render(&scope, Some(&put.record.body));
+        let clearing = (write.clears() && !is_create).then(|| self.kind.clearing(put.record, known.shown.as_ref()));
+        let sent = clearing.as_ref().unwrap_or(put.record);
+        let scope = self.kind.write_scope(sent, &known.held, &put.change);
+        let request = write.request.render(&scope, Some(&sent.body));
         let request = request.map_err(|error| Stop::rejected(error.to_string()))?.about(&put.change.id);
         self.records.lock().begin_put(put.key, put.record);
         self.save().await.inspect_err(|_| self.put_refused(put.key))?;
@@ -405,8 +421,8 @@ fn held(
     Held { remote: answer.remote.or_else(|| before.remote.clone()), seen: answer.seen }
 }
 
-pub(super) fn foreign() -> Stop {
-    Stop::rejected("a record with this id has another owner mark; it is not touched")
+fn foreign(is_named: bool) -> Stop {
+    Stop::rejected(if is_named { FOREIGN } else { NAMELESS })
 }
 
 /// The id of a record in the registry.

@@ -198,7 +198,7 @@ impl TargetReader {
         Ok(match found.map_err(reason)? {
             (Lookup::Unknown, _) => LookedUp::Unknown,
             (Lookup::Nothing, _) => LookedUp::Nothing,
-            (Lookup::Foreign, shown) => LookedUp::Foreign(shown.unwrap_or_default()),
+            (Lookup::Foreign { .. }, shown) => LookedUp::Foreign(shown.unwrap_or_default()),
             (Lookup::Ours(item), shown) => LookedUp::Ours(Box::new(ListedItem { shown, item: *item })),
         })
     }

@@ -15,6 +15,7 @@
 //! | `unlisted` | records that were there and that a list lacks | they are shown, or not to be written any more |
 //! | `attempts` | the version of the first attempt of a change | it is acknowledged, or the record changes |
 //! | `strikes` | answers whose check failed, in a row | another answer |
+//! | `departed` | the ids of the last records that were deleted | others are deleted |
 //! | `moved` | records to which the registry assigned something else, if others refer to it | the event loop takes them |
 
 use std::{
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use super::{
     attempt::Attempt,
     deletion_log::DeletionLog,
+    departed::DepartedRecords,
     differing::DifferingRecords,
     fresh::FreshRecords,
     ineffective::IneffectiveWrites,
@@ -71,6 +73,7 @@ pub(super) struct Records {
     pub(super) unlisted: Unlisted,
     strikes: HashMap<Uid, u8>,
     pub(super) attempts: HashMap<Uid, Attempt>,
+    pub(super) departed: DepartedRecords,
     /// None if no other record refers to these.
     moved: Option<Vec<Uid>>,
     /// Whether a list is being read.
@@ -101,6 +104,7 @@ impl Records {
             unlisted: Unlisted::default(),
             strikes: HashMap::new(),
             attempts: HashMap::new(),
+            departed: DepartedRecords::default(),
             moved: is_referred_to.then(Vec::new),
             is_listing: false,
             in_round: false,
@@ -123,6 +127,7 @@ impl Records {
         Knowledge {
             id: row.id().map(str::to_owned),
             held: Held { remote: row.remote(), seen: row.seen() },
+            shown: None,
             facts: row.facts(),
             is_uncertain,
         }
@@ -260,6 +265,7 @@ impl Records {
     /// The registry acknowledged a deletion.
     pub(super) fn deleted(&mut self, key: &Uid) {
         self.deletion_log.iter().for_each(|log| log.note(key));
+        self.table.get(key).and_then(Row::id).into_iter().for_each(|id| self.departed.note(key, id));
         self.end_deletion(key);
     }
 

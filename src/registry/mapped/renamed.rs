@@ -29,6 +29,8 @@ pub(super) struct KnownIds {
     awaited: HashMap<Uid, Awaited>,
     /// The strangers of the last lists, with their content.
     strangers: HashMap<Uid, Option<Fingerprint>>,
+    /// Strangers that are not deleted, by the record of a pod that they may be.
+    doubted: HashMap<Uid, Uid>,
     /// Bytes of the longest id in the last list. A registry that cuts ids shows none that is longer than a cut one.
     longest: usize,
     /// Whether a list showed a record under the id that a pod's record has.
@@ -130,6 +132,12 @@ impl KnownIds {
     pub(super) fn deleted(&mut self, key: &Uid) {
         self.not_desired(key);
         self.strangers.remove(key);
+        self.doubted.remove(key);
+    }
+
+    /// The record of a pod that a listed record may be, under another form of its id.
+    pub(super) fn may_be_that_of(&self, key: &Uid) -> Option<&Uid> {
+        self.doubted.get(key)
     }
 }
 
@@ -166,11 +174,12 @@ impl Records {
 
     /// A list is complete, and showed these keys.
     pub(super) fn complete_ids(&mut self, shown: &HashSet<Uid>) {
-        let Self { ids: KnownIds { awaited, strangers, unlisted, .. }, table, .. } = self;
+        let Self { ids: KnownIds { awaited, strangers, doubted, unlisted, .. }, table, .. } = self;
         awaited.retain(|key, _| !table.get(key).is_some_and(|row| row.has(Fact::Exists)));
         awaited.shrink_to_fit();
         strangers.retain(|key, _| shown.contains(key));
         strangers.shrink_to_fit();
+        doubted.retain(|key, _| strangers.contains_key(key));
         *unlisted = None;
     }
 
@@ -192,7 +201,11 @@ impl Records {
         let alike = index.alike(key, id, content, is_unlisted);
         let other = alike.into_iter().find(|(_, how)| self.ids.may_be(id, *how));
         self.ids.unlisted = Some(index);
-        let (other, _) = other?;
+        let Some((other, _)) = other else {
+            self.ids.doubted.remove(key);
+            return None;
+        };
+        self.ids.doubted.insert(key.clone(), other.clone());
         if self.exists(&other) {
             return Some(self.contradiction(id, &other));
         }

@@ -7,6 +7,7 @@ mod kinds;
 mod lists;
 mod memory;
 mod memory_file;
+mod merges;
 mod notices;
 mod others;
 mod renamed;

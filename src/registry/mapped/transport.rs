@@ -123,6 +123,8 @@ impl TargetTransport {
         }
         let mut outgoing = outgoing(request)?;
         self.auth.authorize(&mut outgoing, connection).await?;
+        // The answer may echo those that were sent, although the files are read again before it comes.
+        let mut secrets = self.secrets();
         // Last, because credentials may be in the body.
         self.signer.sign(&mut outgoing, request.change.as_deref())?;
         let method = Method::from_bytes(request.method.as_bytes());
@@ -132,7 +134,7 @@ impl TargetTransport {
             sent = sent.body(body);
         }
         let answer = connection.send(sent, self.answer_bytes).await?;
-        let secrets = self.secrets();
+        secrets.extend(self.secrets());
         let headers = answer.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), redact(&String::from_utf8_lossy(value.as_bytes()), &secrets))
         });

@@ -66,6 +66,24 @@ async fn echoed_token_is_never_shown() {
     assert!(log.exchanges().len() == 2 && !log.lines().contains("s3cret"), "{}", log.lines());
 }
 
+#[tokio::test]
+async fn echo_of_a_replaced_token_is_never_shown() {
+    let fake = Fake::start().await;
+    let file = secret("first-s3cret-token");
+    let log = Arc::new(ExchangeLog::default());
+    let members = format!("auth: {{bearer: {{tokenFile: {}}}}}{}", file.to_string_lossy(), exclusive());
+    let client = fake.client_with(&members, Some(log.clone()));
+    let transport = client.transport.clone();
+    fake.contents().expects = Some("Bearer third".into());
+    fake.contents().on_request = Some(Box::new(move || {
+        std::fs::write(&file, "second-s3cret-token").unwrap();
+        transport.renew_credentials();
+    }));
+    let refused = write_pod(&client, 1, "web").await.unwrap_err().to_string();
+    assert!(refused.contains("***") && !refused.contains("s3cret"), "{refused}");
+    assert!(!log.lines().contains("s3cret"), "{}", log.lines());
+}
+
 /// As PHP writes it, and as text in JSON in JSON.
 #[tokio::test]
 async fn echo_in_json_is_never_shown() {

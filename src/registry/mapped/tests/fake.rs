@@ -67,6 +67,8 @@ pub(super) struct Contents {
     pub(super) assigns: bool,
     /// Whether it refuses to create a second record with a `uid`.
     pub(super) is_unique: bool,
+    /// Whether a PATCH leaves members that it does not name, and clears those that are null.
+    pub(super) merges: bool,
     /// Whether updates are answered as if there were no record.
     pub(super) is_read_only: bool,
     next_id: u64,
@@ -75,6 +77,8 @@ pub(super) struct Contents {
     pub(super) bodies: Vec<String>,
     pub(super) headers: Vec<HeaderMap>,
     pub(super) faults: VecDeque<Fault>,
+    /// Called while a request is on its way.
+    pub(super) on_request: Option<Box<dyn Fn() + Send>>,
     /// Ids that lists leave out.
     pub(super) hidden: BTreeSet<String>,
     /// Changes what is stored.
@@ -279,6 +283,9 @@ async fn handle(
     contents.requests.push((method.to_string(), uri.to_string().trim_start_matches('/').to_owned()));
     contents.bodies.push(String::from_utf8_lossy(&body).into_owned());
     contents.headers.push(headers.clone());
+    if let Some(on_request) = &contents.on_request {
+        on_request();
+    }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if !uri.path().starts_with("/login") && contents.expects.is_some() && given != contents.expects.as_deref() {
         let echo = format!("{{\"error\": \"refused: {}\"}}", given.unwrap_or_default());
@@ -309,6 +316,22 @@ fn reply(status: u16, json: &Json) -> Response {
     (StatusCode::from_u16(status).unwrap(), axum::Json(json.clone())).into_response()
 }
 
+/// A document after a merge patch.
+fn merged(mut document: Json, patch: Json) -> Json {
+    let Json::Object(patch) = patch else { return patch };
+    if !document.is_object() {
+        document = json!({});
+    }
+    let members = document.as_object_mut().unwrap();
+    for (name, member) in patch {
+        match members.remove(&name) {
+            _ if member.is_null() => {}
+            before => _ = members.insert(name, merged(before.unwrap_or_default(), member)),
+        }
+    }
+    document
+}
+
 impl Contents {
     fn answer(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, sent: Json) -> Response {
         let path = uri.path().trim_matches('/').to_owned();
@@ -337,7 +360,10 @@ impl Contents {
             ("PATCH", ["systems", id]) if self.is_read_only || !self.records.contains_key(*id) => {
                 reply(404, &json!({"error": "none"}))
             }
-            ("PATCH", ["systems", id]) => self.store((*id).to_owned(), headers, sent),
+            ("PATCH", ["systems", id]) => {
+                let merged = if self.merges { merged(self.records[*id].clone(), sent) } else { sent };
+                self.store((*id).to_owned(), headers, merged)
+            }
             ("DELETE", ["systems", id]) => match self.records.remove(*id) {
                 Some(_) => StatusCode::NO_CONTENT.into_response(),
                 None => reply(404, &json!({"error": "none"})),

@@ -187,13 +187,13 @@ async fn changed_value_is_written_twice_and_then_settled() {
     assert!(shown.is_some() && shown != Some(ours));
     assert_eq!(reported(&client, 1).await, shown, "it was not written again yet");
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
-    assert_eq!((reported(&client, 1).await, client.settled()), (Some(ours), 1));
+    assert_eq!((reported(&client, 1).await, client.left_differing()), (Some(ours), 1));
     // Another difference is drift.
     fake.contents().records.get_mut(&uid(1)).unwrap()["digest"] = json!("1f".repeat(16));
     assert_ne!(reported(&client, 1).await, Some(ours));
-    assert_eq!(client.settled(), 0);
+    assert_eq!(client.left_differing(), 0);
     client.prepare(9).await.unwrap();
-    assert_eq!(client.settled(), 0);
+    assert_eq!(client.left_differing(), 0);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn edit_of_a_faithful_record_is_always_repaired() {
             assert_eq!(write_pod(&client, 1, "web-2").await, DONE);
             inventory(&client).await.unwrap();
         }
-        assert_eq!(client.settled(), 1);
+        assert_eq!(client.left_differing(), 1);
     }
 }
 
@@ -281,7 +281,7 @@ async fn member_added_to_made_names_is_settled() {
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
     assert_ne!(reported(&client, 1).await, Some(ours));
     assert_eq!(write_pod(&client, 1, "web").await, DONE);
-    assert_eq!((reported(&client, 1).await, client.settled()), (Some(ours), 1));
+    assert_eq!((reported(&client, 1).await, client.left_differing()), (Some(ours), 1));
 }
 
 #[tokio::test]

@@ -249,3 +249,18 @@ async fn refused_deletion_says_what_the_registry_says() {
     assert_eq!(delete_pod(&client, 1).await, DONE);
     assert_eq!(fake.held(), 0);
 }
+
+#[tokio::test]
+async fn answer_without_a_record_names_the_rule() {
+    // Some lookups say with 200 that there is nothing.
+    let fake = Fake::start().await;
+    let client = fake.client(REST);
+    fake.fail([Fault::Say("{\"found\": false}".into())]);
+    let rejected = cause(write_pod(&client, 1, "web").await);
+    assert!(rejected.contains("`find` reads something without an id and an owner mark"), "{rejected}");
+    assert!(rejected.contains("a rule of `outcome` in `find`"), "{rejected}");
+    let rule = r#", outcome: [{if: "{{ answer.found is defined }}", is: absent}]}"#;
+    let client = fake.client(&REST.replace(", at: \"\"}", &format!(", at: \"\"{rule}")));
+    fake.fail([Fault::Say("{\"found\": false}".into())]);
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+}

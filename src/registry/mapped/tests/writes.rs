@@ -109,6 +109,7 @@ async fn shared_id_is_looked_up_before_takeover() {
     assert_eq!(key, same);
     assert_eq!(write(&client, delete(&client, &key)).await, DONE);
     assert_eq!(fake.requests(), ["DELETE systems/shop.api"]);
+    assert_eq!(client.record_id(&key, None).unwrap().id.unwrap(), "shop.api", "people are shown what was deleted");
 }
 
 #[tokio::test]
@@ -299,6 +300,7 @@ async fn deleted_record_is_created_again() {
 async fn existing_record_is_updated_if_ours() {
     let fake = Fake::start().await;
     let members = REST.replace("put:", "create: {path: systems, body: \"{{ {'id': id} | chain(body) }}\"}\nupdate:");
+    let members = members.replace("update: {", "update: {clear: false, ");
     let first = fake.client(&members);
     assert_eq!(write_pod(&first, 1, "web").await, DONE);
     // Another process does not know the record.
