@@ -190,7 +190,7 @@ fn refusal_can_say_that_the_list_is_empty() {
     let term = target.term(1, &json!({}));
     let page = (200, json!({"r": [{"id": "a"}], "n": 1, "p": 1, "pages": 2}));
     let missing = (404, json!({"error": "no records"}));
-    for (pages, all) in [(vec![missing.clone()], Ok(0)), (vec![page.clone(), missing.clone()], Ok(1))] {
+    for (pages, all) in [(vec![missing.clone()], Ok(0)), (vec![page, missing], Ok(1))] {
         let mut reader = target.kinds[0].read_list(&term).unwrap().unwrap();
         let mut read = Ok(0);
         for (status, body) in pages {

@@ -325,3 +325,26 @@ fn list_in_the_query_repeats_its_parameter() {
     assert_eq!(url, "https://r.example/api/x?f%5B%5D=a%20b&f%5B%5D=i&f%5B%5D=7&g=1");
     assert!(delete(&target, "i", &Held::default()).is_err(), "a filter is left out");
 }
+
+#[test]
+fn record_that_no_request_can_write_is_known() {
+    const ASSIGNED: &str = "create: {path: x, headers: {X-Team: \"{{ pod.annotations.team | default('') }}\"}}\n\
+        update: {path: \"x/{{ remote }}\"}\nlist: {path: x, items: /r}\nitem: {id: /id, remote: /n}";
+    let target = target(&small(ASSIGNED).replace("    put: {path: \"x/{{ id }}\"}\n", ""));
+    let tried = |team: &str, held: Option<&Held>| {
+        let mut record = sample(0);
+        record.pod.annotations.insert("team".to_owned(), team.to_owned());
+        let mut records = target.records(&record, &target.term(1, &json!({})), &|_, _| None).unwrap().unwrap();
+        let RecordRendering::Rendered(rendered) = records.remove(0).state else { panic!() };
+        target.kinds[0].try_write(&rendered, held).map_err(|error| error.to_string())
+    };
+    assert_eq!(tried("shop", None), Ok(()));
+    let error = tried("sh\u{f6}p", None).unwrap_err();
+    assert!(error.contains("the value of the header holds a character that is not printable ASCII"), "{error}");
+    assert_eq!(
+        tried("sh\u{f6}p", Some(&Held { remote: Some(json!(7)), seen: None })),
+        Ok(()),
+        "an update has no header"
+    );
+    assert_eq!(tried("shop", Some(&Held::default())), Ok(()), "a lookup tells what the registry assigned");
+}
