@@ -67,7 +67,7 @@ rules! {
         "`epoch` and `expiresAt` are required in the answer.",
         "Answer 200 with `epoch` and `expiresAt`.";
     EXPIRES_AT_CHANGES: Must, "Renew a session",
-        "It must differ after each heartbeat.",
+        "It must differ after each heartbeat, and may go back after one with a shorter `ttlSeconds`.",
         "Set `expiresAt` to now plus the time to live at each heartbeat.";
     HEARTBEAT_TTL: Must, "Renew a session",
         "`ttlSeconds` replaces the session's time to live.",

@@ -29,8 +29,8 @@ rules! {
         "Refuse duplicate names, null, other forms of numbers and lone surrogates with 422 `schema`.";
     REFUSED_RECORD: Should, "Records",
         "You should refuse a record with `schema` if a required member is missing, if a known member has another type, \
-         if `lifecycle`, `role` or a time has another form, or if `pod.uid` is not the id that the address or the \
-         operation names.",
+         if `lifecycle`, `role` or a time has another form, if a time names a day that does not exist, or if `pod.uid` \
+         is not the id that the address or the operation names.",
         "Check the record before you store it, and answer 422 `schema`.";
     REFUSED_OWNER: Should, "Records",
         "You should refuse it with `foreign-owner` if `cluster.id` or `owner` is not the writer's.",
