@@ -20,20 +20,21 @@ func must[T any](value T, err error) T {
 }
 
 func main() {
-	text, _ := os.ReadFile(os.Args[3])
-	for since, page, asOf := string(text), "", any(nil); ; {
-		address := os.Args[1] + "/v1/changes?cluster=" + os.Args[2] + "&since=" + since
-		if since == "" { // the inventory; then come the changes since its first page, some of them again
+	http.DefaultClient.Timeout = 30 * time.Second
+	text, _ := os.ReadFile(os.Args[3]) // without a cursor, begin with a number that no registry has: 410
+	headers := http.Header{"Authorization": {"Bearer " + os.Getenv("REGISTRY_TOKEN")}}
+	for since, page, asOf := cmp.Or(string(text), "9007199254740991"), "", any(nil); ; time.Sleep(time.Second) {
+		address := os.Args[1] + "/v1/changes?limit=5000&cluster=" + os.Args[2] + "&since=" + since
+		if since == "" { // then come the changes since the first page, some of them again
 			address = os.Args[1] + "/v1/clusters/" + os.Args[2] + "/pods?limit=5000" + page
 		}
-		request := must(http.NewRequest("GET", address, nil))
-		request.Header.Set("Authorization", "Bearer "+os.Getenv("REGISTRY_TOKEN"))
-		response := must((&http.Client{Timeout: 30 * time.Second}).Do(request))
+		response := must(http.DefaultClient.Do(&http.Request{URL: must(url.Parse(address)), Header: headers}))
 		var answer struct {
 			Items      []struct{ Op, ID, Owner string }
 			Next, AsOf any
 		}
-		if response.StatusCode == 410 { // no longer kept: begin again
+		if response.StatusCode == 410 { // no longer kept
+			fmt.Println("inventory")
 			since, page, asOf = "", "", nil
 		} else if response.StatusCode != 200 {
 			log.Fatalf("%s: %s", address, response.Status)
@@ -55,6 +56,5 @@ func main() {
 		}
 		must(0, os.WriteFile(os.Args[3]+".new", []byte(since), 0o600)) // last: a change that was cut off comes again
 		must(0, os.Rename(os.Args[3]+".new", os.Args[3]))              // whole or not at all
-		time.Sleep(time.Second / time.Duration(1+len(answer.Items)))
 	}
 }

@@ -16,6 +16,7 @@ for (let page = "", asOf; ; ) {
   }
   if (!response.ok) throw new Error(`${path}: status ${response.status}`);
   const answer = await response.json();
+  if (!since && !page) console.log("inventory");
   for (const item of answer.items) {
     if (!since || item.owner === "pod-registrar") console.log(item.op ?? "have", item.id);
   }

@@ -20,6 +20,8 @@ while True:  # without a cursor: the inventory; then come the changes since its 
     if answer is None:
         since, page, as_of = "", "", None
         continue
+    if not since and not page:
+        print("inventory", flush=True)
     for item in answer["items"]:
         if not since or item["owner"] == "pod-registrar":
             print(item["op"] if since else "have", item["id"], flush=True)
