@@ -1,5 +1,7 @@
 //! Answers to questions about one pod, and the names of records in the log.
 
+use tracing::Span;
+
 use super::EventLoop;
 use crate::{
     controller::{
@@ -20,7 +22,7 @@ use crate::{
         absence::hold::HoldSummary,
         ledger::{entry::Known, pending::Pending},
     },
-    registry::{RecordId, Registry},
+    registry::{RecordId, Registry, trace::log_span},
 };
 
 /// Answers to keep, at least. Each takes less than 400 bytes.
@@ -69,10 +71,11 @@ pub(super) struct ShownHolds {
 impl<R: Registry> EventLoop<R> {
     /// Reports what went wrong with a record.
     pub(super) fn note(&mut self, notice: RecordNotice, now: Moment) {
-        let RecordNotice { key, fault, cause } = notice;
+        let RecordNotice { key, fault, cause, trace } = notice;
         self.last_answers.note(&key, fault, &cause, now);
         let label = self.label(key);
-        self.reporter.note(&label, fault, &cause, now);
+        let span = trace.as_deref().map_or_else(Span::none, log_span);
+        span.in_scope(|| self.reporter.note(&label, fault, &cause, now));
     }
 
     /// The operation on a record is over. A success makes earlier answers irrelevant.
