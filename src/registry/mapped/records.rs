@@ -263,7 +263,7 @@ impl Records {
 
     /// The registry acknowledged a deletion.
     pub(super) fn deleted(&mut self, key: &Uid) {
-        self.deletion_log.iter().for_each(|log| log.note(key));
+        self.deletion_log.iter().for_each(|log| log.end(key));
         self.end_deletion(key);
     }
 

@@ -11,8 +11,8 @@
 //! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id
 //! and the same content. What had no clear answer stays on its way until the registry acknowledges something.
 //!
-//! A file that is deleted, cut or overwritten while it is used is written again. One that was replaced is left as it is, and the
-//! target waits.
+//! A file that is deleted, cut or overwritten while it is used is written again. One that was replaced is left as it
+//! is, and the target waits.
 //!
 //! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows
 //! them as if it had read a list.
