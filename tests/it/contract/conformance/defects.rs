@@ -65,7 +65,7 @@ pub(super) const DEFECTS: &[(&str, Defect)] = &[
     (
         "delete-parameters",
         Defect::Instead(|request| {
-            (request.method == "DELETE" && request.parameter("seq") == Some("0")).then(|| (204, Value::Null))
+            (request.method == "DELETE" && request.parameter("seq") == Some("0")).then_some((204, Value::Null))
         }),
     ),
     (
