@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -11,87 +12,49 @@ import (
 	"time"
 )
 
-var base, cluster, cursor = os.Args[1], os.Args[2], os.Args[3]
-
-func must(err error) {
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-// get returns false if the answer is 410: what was asked for is no longer kept.
-func get(path string, into any) bool {
-	request, err := http.NewRequest("GET", base+"/v1/"+path, nil)
-	must(err)
-	if token := os.Getenv("REGISTRY_TOKEN"); token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	answer, err := (&http.Client{Timeout: 30 * time.Second}).Do(request)
-	must(err)
-	defer answer.Body.Close()
-	if answer.StatusCode == 410 {
-		return false
-	}
-	if answer.StatusCode != 200 {
-		log.Fatalf("%s: status %d", path, answer.StatusCode)
-	}
-	must(json.NewDecoder(answer.Body).Decode(into))
-	return true
-}
-
-// inventory prints all records. Then come the changes since its first page, some of them again.
-func inventory() (since uint64) {
-	for page, first := "", true; ; first = false {
-		var answer struct {
-			Items []struct{ ID string }
-			Next  string
-			AsOf  uint64
-		}
-		if !get("clusters/"+cluster+"/pods?limit=5000"+page, &answer) {
-			return inventory()
-		}
-		if first {
-			since = answer.AsOf
-		}
-		for _, item := range answer.Items {
-			fmt.Println("have", item.ID)
-		}
-		if answer.Next == "" {
-			return since
-		}
-		page = "&page=" + url.QueryEscape(answer.Next)
-	}
+	return value
 }
 
 func main() {
-	var since uint64
-	// Without a file, or with an empty one: begin again.
-	if text, _ := os.ReadFile(cursor); len(text) == 0 {
-		since = inventory()
-	} else {
-		_, err := fmt.Sscan(string(text), &since)
-		must(err)
-	}
-	for {
+	http.DefaultClient.Timeout = 30 * time.Second
+	text, _ := os.ReadFile(os.Args[3]) // without a cursor, begin with a number that no registry has: 410
+	headers := http.Header{"Authorization": {"Bearer " + os.Getenv("REGISTRY_TOKEN")}}
+	for since, page, asOf := cmp.Or(string(text), "9007199254740991"), "", any(nil); ; time.Sleep(time.Second) {
+		address := os.Args[1] + "/v1/changes?limit=5000&cluster=" + os.Args[2] + "&since=" + since
+		if since == "" { // then come the changes since the first page, some of them again
+			address = os.Args[1] + "/v1/clusters/" + os.Args[2] + "/pods?limit=5000" + page
+		}
+		response := must(http.DefaultClient.Do(&http.Request{URL: must(url.Parse(address)), Header: headers}))
 		var answer struct {
-			Items []struct{ Op, ID, Owner string }
-			Next  uint64
+			Items      []struct{ Op, ID, Owner string }
+			Next, AsOf any
 		}
-		if !get(fmt.Sprintf("changes?cluster=%s&since=%d", cluster, since), &answer) {
-			since = inventory()
-			continue
+		if response.StatusCode == 410 { // no longer kept
+			fmt.Println("inventory")
+			since, page, asOf = "", "", nil
+		} else if response.StatusCode != 200 {
+			log.Fatalf("%s: %s", address, response.Status)
+		} else {
+			must(0, json.NewDecoder(response.Body).Decode(&answer))
 		}
-		for _, change := range answer.Items {
-			if change.Owner == "pod-registrar" {
-				fmt.Println(change.Op, change.ID)
+		response.Body.Close()
+		for _, item := range answer.Items {
+			if since == "" || item.Owner == "pod-registrar" {
+				fmt.Println(cmp.Or(item.Op, "have"), item.ID)
 			}
 		}
-		since = answer.Next
-		// Last, so that a change that was cut off comes again. Renamed, so that it is whole or not there.
-		must(os.WriteFile(cursor+".new", []byte(fmt.Sprint(since)), 0o600))
-		must(os.Rename(cursor+".new", cursor))
-		if len(answer.Items) == 0 {
-			time.Sleep(time.Second)
+		asOf = cmp.Or(asOf, answer.AsOf)
+		switch next := cmp.Or(answer.Next, asOf).(type) {
+		case string:
+			page = "&page=" + url.QueryEscape(next)
+		case float64: // exact, as all numbers of the protocol are below 2^53
+			since = fmt.Sprintf("%.0f", next)
 		}
+		must(0, os.WriteFile(os.Args[3]+".new", []byte(since), 0o600)) // last: a change that was cut off comes again
+		must(0, os.Rename(os.Args[3]+".new", os.Args[3]))              // whole or not at all
 	}
 }

@@ -4,7 +4,7 @@ import json, os, sys, time
 from urllib import error, parse, request
 
 BASE, CLUSTER, CURSOR = sys.argv[1:]
-HEADERS = {"Authorization": "Bearer " + os.environ["REGISTRY_TOKEN"]} if "REGISTRY_TOKEN" in os.environ else {}
+HEADERS = {"Authorization": "Bearer " + os.environ.get("REGISTRY_TOKEN", "")}
 
 def get(path):  # None if the answer is 410: what was asked for is no longer kept
     try:
@@ -14,29 +14,23 @@ def get(path):  # None if the answer is 410: what was asked for is no longer kep
         if refused.code != 410:
             raise
 
-def inventory():  # all records; then come the changes since its first page, some of them again
-    since, page = None, ""
-    while answer := get(f"clusters/{CLUSTER}/pods?limit=5000{page}"):
-        since = answer["asOf"] if since is None else since
-        for item in answer["items"]:
-            print("have", item["id"], flush=True)
-        if "next" not in answer:
-            return since
-        page = "&page=" + parse.quote(answer["next"])
-    return inventory()  # the page is no longer kept
-
-text = open(CURSOR).read() if os.path.exists(CURSOR) else ""
-since = int(text) if text else inventory()  # an empty file: begin again
-while True:
-    answer = get(f"changes?cluster={CLUSTER}&since={since}")
+since, page, as_of = open(CURSOR).read() if os.path.exists(CURSOR) else "", "", None
+while True:  # without a cursor: the inventory; then come the changes since its first page, some of them again
+    answer = get(f"changes?cluster={CLUSTER}&since={since}" if since else f"clusters/{CLUSTER}/pods?limit=5000{page}")
     if answer is None:
-        since = inventory()
+        since, page, as_of = "", "", None
         continue
-    for change in answer["items"]:
-        if change["owner"] == "pod-registrar":
-            print(change["op"], change["id"], flush=True)
-    since = answer["next"]
+    if not since and not page:
+        print("inventory", flush=True)
+    for item in answer["items"]:
+        if not since or item["owner"] == "pod-registrar":
+            print(item["op"] if since else "have", item["id"], flush=True)
+    as_of = answer["asOf"] if as_of is None and not since else as_of
+    if not since and "next" in answer:
+        page = "&page=" + parse.quote(answer["next"], safe="")
+        continue
+    since = str(answer.get("next", as_of))
     with open(CURSOR + ".new", "w") as new:  # last, so that a change that was cut off comes again
-        new.write(str(since))
+        new.write(since)
     os.replace(CURSOR + ".new", CURSOR)  # whole or not at all
     time.sleep(0 if answer["items"] else 1)

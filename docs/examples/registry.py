@@ -60,6 +60,8 @@ def read(writer, query):
 def answer(method, path, query, body):
     if path == ["v1", "capabilities"]:
         return 200, {"protocol": "v1"}
+    if len(path) < 3:
+        return problem(404, "not-found")
     key = (path[2], query.get("owner", "pod-registrar"))
     writer = WRITERS.setdefault(key, {"epoch": 0, "changes": 0, "pods": {}, "shown": {}})
     if path[3:] == ["session"]:

@@ -24,6 +24,10 @@ pub struct ConformanceSettings {
     /// How long one request may take. 1ms to 5m.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Checked(values::request_timeout))]
     pub request_timeout: Duration,
+    /// Command that restarts the registry, such as `systemctl restart registry`. It is run with `sh -c`, for 2m at
+    /// most, and ends when the old process is gone. With it, the run asks what the registry still knows afterwards.
+    #[arg(long, value_name = "COMMAND", value_parser = Checked(values::command))]
+    pub restart_command: Option<String>,
     /// Format of the report on standard output: text, json, or junit for XML that CI systems read.
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = Checked(values::report_format))]
     pub output: values::ReportFormat,

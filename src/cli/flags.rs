@@ -363,7 +363,7 @@ impl Command {
 
     /// Whether the lines of the log are also sent to a collector.
     pub fn exports_logs(&self) -> bool {
-        matches!(self, Self::Run(settings) if settings.export.sends_logs())
+        matches!(self, Self::Run(settings) if settings.export.collector.sends_logs())
     }
 
     /// Checks combinations of flags, and fills in defaults that depend on another flag.

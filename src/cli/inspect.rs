@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args, error::ErrorKind};
 use reqwest::Url;
 
 use super::{
+    export::CollectorSettings,
     files,
     flags::{ClusterSettings, LogSettings, ReceiptSettings, RecordSettings, ScopeSettings},
     refusal::{Checked, origin, refuse},
@@ -51,6 +52,8 @@ pub struct CheckSettings {
     pub approval_lease: Option<LeaseName>,
     #[command(flatten)]
     pub receipts: ReceiptSettings,
+    #[command(flatten)]
+    pub collector: CollectorSettings,
     #[command(flatten)]
     pub output: OutputSettings,
     #[command(flatten)]

@@ -163,6 +163,11 @@ pub(super) fn context(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "name a context of the kubeconfig, or remove the flag")
 }
 
+/// A command of the shell.
+pub(super) fn command(text: &str) -> Result<String, ValueProblem> {
+    text_if(!text.trim().is_empty(), text, "it is empty", "write a command as for sh -c, or remove the flag")
+}
+
 /// A label or field selector. The API server checks its syntax.
 pub(super) fn selector(text: &str) -> Result<String, ValueProblem> {
     text_if(!text.is_empty(), text, "it is empty", "write a selector as for kubectl, or remove the flag")

@@ -124,6 +124,7 @@ impl Adoption<'_> {
         }
         let mut failed = HashSet::new();
         let (mut progress, total) = (ProgressLine::new("adopting"), report.plan.adoptable.len());
+        report.has_begun = true;
         for (index, adoptable) in report.plan.adoptable.iter().enumerate() {
             if self.stop.is_cancelled() || term() != Some(number) {
                 break;

@@ -6,16 +6,17 @@ mod clocks;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kube::Client;
 use serde_json::{Value, json};
 
 use super::{
-    DONE, Error, FAILED, informers, owner,
+    DONE, Error, FAILED, collector, informers, owner,
     registry_reader::{Registries, RegistryReader},
     report,
 };
 use crate::{
-    cli::{inspect::CheckSettings, targets::OwnerSettings, values::LeaseName},
+    cli::{export::CollectorSettings, inspect::CheckSettings, targets::OwnerSettings, values::LeaseName},
     kubernetes::{
         identity,
         kubeconfig::Environment,
@@ -23,6 +24,7 @@ use crate::{
         rights::{self, RequiredRight},
     },
     model::ids::RecordOwner,
+    otlp::{answer::Exported, connection::CollectorConnection, exporter::ExportTransport as _},
     reconcile::outcome::Failure,
 };
 
@@ -74,7 +76,8 @@ impl CheckLine {
 }
 
 pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Result<u8, Error> {
-    let CheckSettings { cluster, scope, registries, owner, lease, approval_lease, receipts, output, log: _ } = settings;
+    let CheckSettings { cluster, scope, registries, owner, lease, approval_lease, receipts, collector, output, log: _ } =
+        settings;
     let mut lines = Vec::new();
     // The error of a wrong file has many lines, so it ends the command.
     let registries = Registries::load(registries)?;
@@ -96,6 +99,7 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
         }
     }
     of_registries(&registries, &record_owner, &mut lines).await;
+    of_collector(collector, &mut lines).await;
     let json = || json!({"ok": !has_failed(&lines), "checks": lines.iter().map(CheckLine::json).collect::<Vec<_>>()});
     report::print(output.output, || table(&lines), json).await?;
     Ok(if has_failed(&lines) { FAILED } else { DONE })
@@ -202,6 +206,21 @@ async fn of_registries(registries: &Registries, owner: &RecordOwner, lines: &mut
         };
         lines.push(line);
         lines.extend(date.map(|date| clocks::line(format!("clock of registry {name}"), date.as_deref())));
+    }
+}
+
+/// Sends requests without spans and lines. Reachability, certificates and headers are all needed for them.
+async fn of_collector(settings: CollectorSettings, lines: &mut Vec<CheckLine>) {
+    let paths = [(true, "collector", "v1/traces"), (settings.export_logs, "collector of log lines", "v1/logs")];
+    let Some(collector) = collector::collector(settings) else { return };
+    for (_, name, path) in paths.into_iter().filter(|(is_used, ..)| *is_used) {
+        lines.push(match CollectorConnection::new(collector.clone()) {
+            Err(error) => CheckLine::failed(name, error.to_string(), ""),
+            Ok(mut connection) => match connection.send(path, Bytes::new()).await {
+                Exported::Taken { .. } => CheckLine::ok(name, "it takes requests"),
+                Exported::Again { reason, .. } | Exported::Refused { reason } => CheckLine::failed(name, reason, ""),
+            },
+        });
     }
 }
 

@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// Returns the exit code: 1 if a must is broken or the run is incomplete, 2 if the registry cannot be reached.
+/// Returns the exit code: 1 if a must is broken or the run did not end, 2 if the registry never answered or refuses the
+/// token.
 pub(super) async fn run(settings: ConformanceSettings, stop: CancellationToken) -> Result<u8, Error> {
     let ConformanceSettings {
         url,
@@ -24,6 +25,7 @@ pub(super) async fn run(settings: ConformanceSettings, stop: CancellationToken) 
         other_token_file,
         ca_file: ca_files,
         request_timeout,
+        restart_command,
         output,
         verbose,
         log: _,
@@ -31,7 +33,7 @@ pub(super) async fn run(settings: ConformanceSettings, stop: CancellationToken) 
     let cluster = format!("conformance-{:08x}", fastrand::u32(..));
     tracing::info!(cluster, "the run writes under a cluster id of its own");
     let access = Access { url, token_file, other_token_file, ca_files, request_timeout };
-    let Conformance { report, ending } = run::run(access, cluster, &stop).await?;
+    let Conformance { report, ending } = run::run(access, cluster, restart_command.as_deref(), &stop).await?;
     match output {
         ReportFormat::Junit => report::print_lines(&[junit::xml(&report)]).await?,
         ReportFormat::Text => report::print(OutputFormat::Table, || report.lines(verbose), || report.json()).await?,

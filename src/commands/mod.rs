@@ -6,6 +6,7 @@
 //! | `signals`, `tasks`, `output`, `report`, `progress_line`, `question` | shared: how a command stops, the tasks it runs, its output, and the question before it writes |
 //! | `admin_client` | shared: asks a running controller |
 //! | `informers`, `lease`, `owner`, `registry_reader`, `targets_file` | shared: the pods, the Lease, the owner of records, the registries of a command |
+//! | `collector` | shared: where traces and log lines go |
 //! | `target_settings`, `instance` | parts of `run`: its registries and its name |
 //!
 //! Only this module sees all settings. It hands each part what that part needs.
@@ -29,6 +30,7 @@ mod admin_client;
 mod adopt;
 mod approve;
 mod check;
+mod collector;
 mod conformance;
 mod demo;
 mod explain;

@@ -207,7 +207,7 @@ impl Purge {
         let event_loop = EventLoop::new(registry, view, self.options(), self.clock, outputs);
         let cluster =
             EmptyCluster { clock: self.clock, health: self.health.clone(), pod_event, relists, checks, check_result };
-        let progress = Progress { status, metrics, approval, shown: self.shown };
+        let progress = Progress { status, metrics, approval, log: self.log.clone(), shown: self.shown };
         let over = CancellationToken::new();
         let mut work = pin!(event_loop.run(inputs, over.cancelled()));
         let result = tokio::select! {

@@ -20,6 +20,7 @@ mod events;
 pub mod http;
 pub mod probe;
 pub mod report;
+mod restart;
 pub mod rule;
 pub mod rules;
 pub mod run;

@@ -28,21 +28,26 @@ pub struct Conformance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Complete,
-    /// The time limit, or a registry that lacks what all scenarios need.
+    /// The time limit, or a registry that lacks what all scenarios need or stopped answering.
     Cut,
     Interrupted,
-    /// The registry does not answer, or refuses the token.
+    /// The registry never answered, or refuses the token.
     Unreachable,
 }
 
-/// Runs all scenarios under this cluster id.
+/// Runs all scenarios under this cluster id. `restart` is the command that restarts the registry.
 ///
 /// # Errors
 /// If a file of the settings cannot be used. Everything else is in the report.
-pub async fn run(access: Access, cluster: String, stop: &CancellationToken) -> Result<Conformance, Error> {
+pub async fn run(
+    access: Access,
+    cluster: String,
+    restart: Option<&str>,
+    stop: &CancellationToken,
+) -> Result<Conformance, Error> {
     let (url, started) = (access.url.to_string(), Instant::now());
     let mut suite = Suite::new(HttpProber::new(access)?, cluster.clone());
-    let limited = tokio::time::timeout(RUN_AT_MOST, scenarios::run(&mut suite));
+    let limited = tokio::time::timeout(RUN_AT_MOST, scenarios::run(&mut suite, restart));
     let (ending, incomplete) = match stop.run_until_cancelled(limited).await {
         None => (Ending::Interrupted, Some("it was interrupted".to_owned())),
         Some(Err(_)) => (Ending::Cut, Some(format!("it took longer than {} s", RUN_AT_MOST.as_secs()))),

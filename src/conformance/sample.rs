@@ -60,6 +60,43 @@ pub(super) fn rich_record(cluster: &str, owner: &str, id: &str, version: (u64, u
     with_digest(record)
 }
 
+/// The states that a record can have.
+pub(super) const LIFECYCLES: [&str; 4] = ["finished", "pending", "terminating", "active"];
+
+/// A record with every member that the page has, in one of its [`LIFECYCLES`]. Its labels have the names that a digest
+/// leaves out at the top level only, and its containers are in no other order than that of the pod.
+pub(super) fn complete_record(
+    cluster: &str,
+    owner: &str,
+    id: &str,
+    version @ (epoch, seq): (u64, u64),
+    lifecycle: &str,
+) -> Value {
+    let mut record = record(cluster, owner, id, version, "complete");
+    record["cluster"]["name"] = json!("Conformance");
+    record["pod"]["labels"] =
+        json!({"app.kubernetes.io/name": "web", "empty": "", "version": "2", "schema": "a", "digest": "b"});
+    record["pod"]["annotations"] = json!({"example.com/note": "two\nlines"});
+    record["workload"] = json!([
+        {"kind": "ReplicaSet", "name": "web-5d", "apiVersion": "apps/v1", "uid": "3f6d", "conformanceFuture": 1},
+        {"kind": "Deployment", "name": "web", "derived": true},
+    ]);
+    let (hosts, pods) = (["198.51.100.7", "2001:db8::7"], ["192.0.2.1", "2001:db8:1::a"]);
+    record["placement"] = json!({"node": "node-1", "hostIPs": hosts, "podIPs": pods, "hostNetwork": true});
+    record["state"] = json!({"lifecycle": lifecycle, "phase": "Running", "ready": false, "reason": "OOMKilled"});
+    let container = |role: &str| json!({"name": role, "role": role, "image": "i:1", "imageId": "i@sha256:0b", "ready": true, "restarts": 0});
+    record["containers"] = ["init", "sidecar", "app", "ephemeral"].into_iter().map(container).collect();
+    record["serviceAccount"] = json!("web");
+    record["times"] = json!({
+        "created": "2024-02-29T23:59:59.007Z", "scheduled": "2026-11-23T10:00:00.120Z",
+        "started": "2026-11-23T10:00:01.999Z", "deletionRequested": "2026-11-23T11:00:00.000Z",
+        "finished": "2026-11-23T11:00:30.001Z",
+    });
+    record["truncated"] = json!(["annotations", "placement", "containers", "labels", "workload"]);
+    record["version"] = json!({"epoch": epoch, "seq": seq, "resourceVersion": "88123", "generation": 0});
+    with_digest(record)
+}
+
 /// The record with its own digest instead of the one it has.
 pub(super) fn with_digest(mut record: Value) -> Value {
     let digest = digest(&record);

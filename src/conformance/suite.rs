@@ -3,7 +3,7 @@
 //! Every request is sent from here. If one is not answered, the capabilities are asked for: a registry that does not
 //! answer them either is gone, and the run ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ use crate::model::ids::DEFAULT_OWNER;
 /// The second owner, for the rules about several owners.
 pub(super) const OTHER_OWNER: &str = "conformance-other";
 pub(super) const OWNERS: [&str; 2] = [DEFAULT_OWNER, OTHER_OWNER];
+/// The address that every registry answers.
+pub(super) const CAPABILITIES: &str = "v1/capabilities";
 /// The most pages of one reading. A run has fewer records.
 const PAGES_MAX: usize = 500;
 
@@ -29,7 +31,7 @@ pub(super) enum Halt {
     Scenario(String),
     /// No scenario can run.
     Run(String),
-    /// The registry does not answer, or refuses the token.
+    /// The registry never answered, or refuses the token.
     Unreachable(String),
 }
 
@@ -63,12 +65,17 @@ pub(super) struct Suite {
     /// The first answer that has `null` somewhere, or the last one without.
     pub(super) nulls: Option<Probe>,
     seq: u64,
+    /// The newest epoch of each owner.
+    epochs: BTreeMap<String, u64>,
+    /// Whether the registry ever answered.
+    has_answered: bool,
 }
 
 impl Suite {
     pub(super) fn new(http: HttpProber, cluster: String) -> Self {
         let (claims, results, written) = (Claims::default(), Vec::new(), BTreeSet::new());
-        Self { http, cluster, claims, results, written, problems: Vec::new(), nulls: None, seq: 0 }
+        let (problems, nulls, seq, epochs, has_answered) = (Vec::new(), None, 0, BTreeMap::new(), false);
+        Self { http, cluster, claims, results, written, problems, nulls, seq, epochs, has_answered }
     }
 
     pub(super) fn has_token(&self) -> bool {
@@ -136,9 +143,19 @@ impl Suite {
         rules.iter().for_each(|rule| self.skip(rule, why));
     }
 
-    /// Ends the scenario unless the answer has one of these statuses.
-    pub(super) fn need(&self, what: &str, probe: &Probe, statuses: &[u16]) -> Result<(), Halt> {
-        probe.is(statuses).map_err(|why| Halt::Scenario(format!("{what} failed: {why}")))
+    /// Ends the scenario unless the answer has one of these statuses. The request follows the page, so a registry that
+    /// refuses it breaks a rule, and the rules that the scenario does not reach do not hide that.
+    pub(super) fn need(&mut self, what: &str, probe: &Probe, statuses: &[u16]) -> Result<(), Halt> {
+        let outcome = probe.is(statuses);
+        let rule = &rules::access::VALID_REQUEST;
+        self.judge_as(format!("{}-{}", rule.id(), what.replace(' ', "-")), rule, probe, outcome.clone());
+        outcome.map_err(|why| Halt::Scenario(format!("{what} failed: {why}")))
+    }
+
+    /// The scenario cannot go on without a member of this answer, which breaks a rule.
+    pub(super) fn lacks(&mut self, rule: &'static ProtocolRule, probe: &Probe, what: &str) -> Halt {
+        self.judge(rule, probe, Err(format!("expected {what}")));
+        Halt::Scenario(format!("an answer lacks {what}"))
     }
 
     pub(super) async fn send(
@@ -173,9 +190,15 @@ impl Suite {
     }
 
     async fn note(&mut self, probe: Probe) -> Result<Probe, Halt> {
-        if let Err(reason) = &probe.answer {
-            let alive = self.http.send("GET", "v1/capabilities".to_owned(), None, Credentials::Own).await;
-            alive.answer.map_err(|_| Halt::Unreachable(format!("the registry does not answer: {reason}")))?;
+        match &probe.answer {
+            Ok(_) => self.has_answered = true,
+            Err(reason) if !self.is_alive().await => {
+                return Err(match self.has_answered {
+                    false => Halt::Unreachable(format!("the registry does not answer: {reason}")),
+                    true => Halt::Run(format!("the registry stopped answering: {reason}")),
+                });
+            }
+            Err(_) => {}
         }
         if probe.is_error() {
             self.problems.push(probe.clone());
@@ -184,6 +207,11 @@ impl Suite {
             self.nulls = Some(probe.clone());
         }
         Ok(probe)
+    }
+
+    /// Whether the registry answers at all.
+    pub(super) async fn is_alive(&self) -> bool {
+        self.http.send("GET", CAPABILITIES.to_owned(), None, Credentials::Own).await.answer.is_ok()
     }
 
     pub(super) async fn get(&mut self, path: String) -> Result<Probe, Halt> {
@@ -206,14 +234,22 @@ impl Suite {
     }
 
     pub(super) async fn open(&mut self, owner: &str, body: &Value) -> Result<Probe, Halt> {
-        self.send("POST", self.at(owner, "/session", ""), Some(body.to_string())).await
+        let opened = self.send("POST", self.at(owner, "/session", ""), Some(body.to_string())).await?;
+        if let (Some(200 | 201), Some(epoch)) = (opened.status(), opened.number("/epoch"))
+            && let Some(newest) = self.epochs.insert(owner.to_owned(), epoch)
+        {
+            let outcome = expect(epoch > newest, || format!("expected an epoch above {newest}, got {epoch}"));
+            self.judge(&rules::sessions::EPOCH_GROWS, &opened, outcome);
+        }
+        Ok(opened)
     }
 
     /// Opens a session and returns its epoch.
     pub(super) async fn session(&mut self, owner: &str) -> Result<u64, Halt> {
         let opened = self.open(owner, &json!({"instance": "conformance", "ttlSeconds": 90})).await?;
         self.need("opening a session", &opened, &[200, 201])?;
-        opened.number("/epoch").ok_or_else(|| Halt::Scenario("the new session has no epoch".to_owned()))
+        let epoch = opened.number("/epoch");
+        epoch.ok_or_else(|| self.lacks(&rules::sessions::SESSION_OPENED, &opened, "`epoch`"))
     }
 
     pub(super) async fn heartbeat(&mut self, owner: &str, body: &Value) -> Result<Probe, Halt> {

@@ -60,7 +60,7 @@ impl Display {
 
     /// Something went wrong with a record.
     pub(super) fn note(&mut self, failed: &FailedRecord, at: Moment) {
-        let FailedRecord { key, fault, cause } = failed;
+        let FailedRecord { key, fault, cause, .. } = failed;
         let cause = cause.chars().take(CAUSE_CHARS).collect();
         self.answers.insert(key, KeptAnswer { outcome: (*fault).into(), cause, at }, ANSWERS_KEPT);
     }

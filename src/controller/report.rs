@@ -67,6 +67,8 @@ pub(super) struct FailedRecord {
     pub(super) key: Uid,
     pub(super) fault: RecordFault,
     pub(super) cause: String,
+    /// The `traceparent` of the request that failed, if the change is sampled.
+    pub(super) trace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]

@@ -41,6 +41,12 @@ impl Traces {
         Some(RequestTrace::new(named))
     }
 
+    /// The `traceparent` of the request in flight with this change, if the change is sampled. Ask before it ends.
+    pub(super) fn traceparent(&self, key: &Uid, pending: Option<&Pending>) -> Option<String> {
+        let Self(Some(Tracing { tracer, .. })) = self else { return None };
+        tracer.traceparent(key, pending?.since())
+    }
+
     /// The operation on one record in a request is over. Returns the trace of the change if it is acknowledged and
     /// traced.
     pub(super) fn ended(

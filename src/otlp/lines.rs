@@ -18,7 +18,10 @@ pub fn encode(resource: &OtlpResource, lines: &[LogLine], clock: WallClock) -> V
 }
 
 fn record(line: &LogLine, observed_time: u64) -> LogRecord {
-    let LogLine { wall, level, module, message, fields } = line;
+    let LogLine { wall, level, module, message, fields, trace } = line;
+    let names = trace.as_ref().and_then(|trace| Some((bytes(&trace.trace_id)?, bytes(&trace.span_id)?)));
+    let flags = u32::from(names.is_some());
+    let (trace_id, span_id) = names.unwrap_or_default();
     let mut attributes = vec![KeyValue::text("code.namespace", *module)];
     attributes.extend(fields.iter().map(|(name, field)| KeyValue::new(name.clone(), value(field))));
     LogRecord {
@@ -27,8 +30,17 @@ fn record(line: &LogLine, observed_time: u64) -> LogRecord {
         severity_text: level.as_str().to_owned(),
         body: Some(AnyValue::of(Value::Text(message.clone()))),
         attributes,
+        flags,
+        trace_id,
+        span_id,
         observed_time,
     }
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn value(field: &FieldValue) -> Value {
@@ -60,7 +72,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::moment::Moment;
+    use crate::{model::moment::Moment, telemetry::log_export::LineTrace};
 
     #[test]
     fn official_definitions_read_a_line() {
@@ -76,6 +88,7 @@ mod tests {
             module: "pod_registrar::controller",
             message: "not applied; retrying".into(),
             fields,
+            trace: Some(LineTrace { trace_id: "0a".repeat(16), span_id: "0b".repeat(8) }),
         };
         let clock = WallClock { moment: Moment::START, wall: Duration::from_secs(1_700_000_001) };
         let body = encode(&OtlpResource { attributes: Vec::new() }, &[line], clock);
@@ -85,6 +98,7 @@ mod tests {
             (record.time_unix_nano, record.observed_time_unix_nano),
             (1_700_000_000_000_000_000, 1_700_000_001_000_000_000)
         );
+        assert_eq!((&*record.trace_id, &*record.span_id, record.flags), (&[10; 16][..], &[11; 8][..], 1));
         assert_eq!((record.severity_number(), &*record.severity_text), (SeverityNumber::Warn, "WARN"));
         let body = record.body.as_ref().unwrap().value.clone().unwrap();
         assert_eq!(body, OfficialValue::StringValue("not applied; retrying".into()));

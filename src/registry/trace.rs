@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use reqwest::header::HeaderValue;
+use tracing::{Instrument as _, Span};
 
 tokio::task_local! {
     static CURRENT: RequestTrace;
@@ -35,15 +36,29 @@ impl RequestTrace {
         Self(Arc::new(Noted { traceparent, status: AtomicU16::new(0) }))
     }
 
-    /// Runs a write whose HTTP requests belong to this trace.
+    /// Runs a write whose HTTP requests and log lines belong to this trace.
     pub async fn around<F: Future>(self, write: F) -> F::Output {
-        CURRENT.scope(self, write).await
+        let span = self.log_span();
+        CURRENT.scope(self, write).instrument(span).await
+    }
+
+    /// The span of lines about this write.
+    pub fn log_span(&self) -> Span {
+        self.0.traceparent.as_ref().and_then(|header| header.to_str().ok()).map_or_else(Span::none, log_span)
     }
 
     /// The status of the last answer.
     pub fn status(&self) -> Option<u16> {
         Some(self.0.status.load(Ordering::Relaxed)).filter(|status| *status > 0)
     }
+}
+
+/// A span whose lines have the names of this `traceparent`. The export of log lines knows it by its name.
+pub fn log_span(traceparent: &str) -> Span {
+    let mut parts = traceparent.split('-').skip(1);
+    let (Some(trace_id), Some(span_id)) = (parts.next(), parts.next()) else { return Span::none() };
+    // Of a level that every filter lets through.
+    tracing::error_span!("trace", trace_id, span_id)
 }
 
 /// The header of a request in the current task.

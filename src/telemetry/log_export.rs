@@ -29,6 +29,8 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 const EXPORT: &str = concat!(env!("CARGO_CRATE_NAME"), "::otlp");
 /// The field of tracing with the text of a line.
 const MESSAGE: &str = "message";
+/// The span around lines that belong to a trace. Its fields are those of [`LineTrace`].
+const TRACE: &str = "trace";
 /// Characters of a text in a line.
 const TEXT_CHARS: usize = 4_000;
 
@@ -42,6 +44,15 @@ pub struct LogLine {
     pub message: String,
     /// Those of the spans around it first, as `target.name`.
     pub fields: Vec<LogField>,
+    /// The trace that it belongs to, if there is one.
+    pub trace: Option<LineTrace>,
+}
+
+/// The names of a trace and of a span in it, in hexadecimal digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineTrace {
+    pub trace_id: String,
+    pub span_id: String,
 }
 
 pub type LogField = (Cow<'static, str>, FieldValue);
@@ -95,9 +106,13 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for LogExport {
         if !is_exported(metadata.target()) {
             return;
         }
-        let mut found = Fields::default();
+        let (mut found, mut trace) = (Fields::default(), None);
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             let extensions = span.extensions();
+            if span.name() == TRACE {
+                trace = extensions.get::<Fields>().map(Fields::trace);
+                continue;
+            }
             let of_span = extensions.get::<Fields>().into_iter().flat_map(|fields| &fields.others);
             found
                 .others
@@ -107,7 +122,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for LogExport {
         let Fields { message, others: fields } = found;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (level, module) = (*metadata.level(), metadata.target());
-        let line = LogLine { wall, level, module, message, fields };
+        let line = LogLine { wall, level, module, message, fields, trace };
         if self.to.try_send(line).is_err()
             && let Some(metrics) = self.counts.get()
         {
@@ -127,6 +142,18 @@ struct Fields {
 }
 
 impl Fields {
+    fn trace(&self) -> LineTrace {
+        let mut trace = LineTrace::default();
+        for (name, value) in &self.others {
+            match (&**name, value) {
+                ("trace_id", FieldValue::Text(id)) => trace.trace_id.clone_from(id),
+                ("span_id", FieldValue::Text(id)) => trace.span_id.clone_from(id),
+                _ => {}
+            }
+        }
+        trace
+    }
+
     fn add(&mut self, field: &Field, value: FieldValue) {
         match value {
             FieldValue::Text(text) if field.name() == MESSAGE => self.message = text,
@@ -195,6 +222,23 @@ mod tests {
             ("is".into(), FieldValue::Bool(true)),
         ];
         assert_eq!(line.fields, expected);
+    }
+
+    #[test]
+    fn line_belongs_to_the_innermost_trace() {
+        let mut lines = logged(9, || {
+            let _target = tracing::info_span!("target", name = "cmdb").entered();
+            let _request = tracing::error_span!("trace", trace_id = "0a", span_id = "01").entered();
+            tracing::error_span!("trace", trace_id = "0b", span_id = "02").in_scope(|| tracing::info!("a record"));
+            tracing::info!("a request");
+        });
+        let mut next = || lines.lines.try_recv().unwrap();
+        let (record, request) = (next(), next());
+        let trace = |trace_id: &str, span_id: &str| {
+            Some(LineTrace { trace_id: trace_id.to_owned(), span_id: span_id.to_owned() })
+        };
+        assert_eq!((record.trace, request.trace), (trace("0b", "02"), trace("0a", "01")));
+        assert_eq!(record.fields, [("target.name".into(), text("cmdb"))]);
     }
 
     #[test]

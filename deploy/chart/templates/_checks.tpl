@@ -49,6 +49,12 @@
 {{- fail "collector.headersKey and collector.caKey are keys of the Secret, and credentials.mount is false; set credentials.mount to true" }}
 {{- end }}
 {{- end }}
+{{- with $values.settings.traceRatio }}
+{{- /* A fraction in --set is a text. */}}
+{{- if not (regexMatch "^(0|1|1\\.0*|0?\\.[0-9]+|[0-9](\\.[0-9]+)?e-[0-9]*[1-9])$" (toString .)) }}
+{{- fail (printf "settings.traceRatio is %v; set it to a number from 0 to 1, such as 0.05" .) }}
+{{- end }}
+{{- end }}
 {{- if and $values.namespaces $values.settings.excludeNamespace }}
 {{- fail "namespaces and settings.excludeNamespace cannot be combined; keep one of them" }}
 {{- end }}

@@ -39,8 +39,7 @@ use crate::{
 const LOOKUPS: usize = 4;
 
 const SHARED: &str = "the same record is found for several pods";
-const LACKS_PARENT: &str =
-    "the record that it belongs to is missing; let the controller write that one, and adopt again";
+const LACKS_PARENT: &str = "the record that it belongs to is missing; enter that one by hand, and adopt both";
 
 /// A record of others that can become the record of a pod.
 pub(super) struct Adoptable {

@@ -11,10 +11,14 @@ const NAMES: [&str; 6] = ["name", "display_name", "displayName", "title", "hostn
 const NESTS: [&str; 5] = ["attributes", "fields", "metadata", "properties", "_source"];
 /// Characters of a name in the table.
 const NAME_MAX: usize = 40;
+/// Why a record was not taken over that was not reached.
+const INTERRUPTED: &str = "interrupted";
 
 pub(super) struct AdoptionReport {
     target: &'static str,
     pub(super) plan: AdoptionPlan,
+    /// Whether records were to be taken over, and not only shown.
+    pub(super) has_begun: bool,
     /// Of the first records of the plan.
     pub(super) results: Vec<AdoptionResult>,
 }
@@ -30,7 +34,7 @@ pub(super) enum AdoptionResult {
 
 impl AdoptionReport {
     pub(super) fn new(target: &'static str, plan: AdoptionPlan) -> Self {
-        Self { target, plan, results: Vec::new() }
+        Self { target, plan, has_begun: false, results: Vec::new() }
     }
 
     fn adopted(&self) -> usize {
@@ -44,11 +48,21 @@ impl AdoptionReport {
     /// What becomes of the record with this index.
     fn state(&self, index: usize) -> String {
         match self.results.get(index) {
-            None if self.results.is_empty() => "would be adopted".to_owned(),
-            None => "not adopted: interrupted".to_owned(),
+            None if !self.has_begun => "would be adopted".to_owned(),
+            None => format!("not adopted: {INTERRUPTED}"),
             Some(AdoptionResult::Adopted) => "adopted".to_owned(),
             Some(AdoptionResult::NotAdopted(why)) => format!("not adopted: {why}"),
             Some(AdoptionResult::Unknown(why)) => format!("unknown: {why}"),
+        }
+    }
+
+    /// Whether the record with this index was taken over, if that is known, and why not.
+    fn outcome(&self, index: usize) -> (Option<bool>, Option<&str>) {
+        match self.results.get(index) {
+            Some(AdoptionResult::Adopted) => (Some(true), None),
+            Some(AdoptionResult::Unknown(why)) => (None, Some(why)),
+            Some(AdoptionResult::NotAdopted(why)) => (Some(false), Some(why)),
+            None => (Some(false), self.has_begun.then_some(INTERRUPTED)),
         }
     }
 
@@ -65,19 +79,19 @@ impl AdoptionReport {
         let (target, count) = (self.target, adoptable.len());
         let (left, of_pods) = (left_out.len(), if *has_kinds { "records of pods exist" } else { "pods with a record" });
         let missing = if *has_kinds { "are missing" } else { "without one" };
-        lines.push(match self.results.is_empty() {
-            true => {
+        lines.push(match self.has_begun {
+            false => {
                 format!(
                     "{target}: {count} records to adopt, {registered} {of_pods}, {without} {missing}, {left} left out"
                 )
             }
-            false => format!("{target}: {} of {count} records adopted", self.adopted()),
+            true => format!("{target}: {} of {count} records adopted", self.adopted()),
         });
         let unknown = self.results.iter().filter(|result| matches!(result, AdoptionResult::Unknown(_))).count();
         if unknown > 0 {
             lines.push(format!("{unknown} may have been adopted; run the command again, which shows what is true."));
         }
-        if self.results.is_empty() && count > 0 {
+        if !self.has_begun && count > 0 {
             lines.push("Add --yes to adopt them.".to_owned());
         }
         lines
@@ -86,12 +100,7 @@ impl AdoptionReport {
     pub(super) fn json(&self) -> Value {
         let AdoptionPlan { registered, without, adoptable, left_out, .. } = &self.plan;
         let record = |(index, one): (usize, &Adoptable)| {
-            let (adopted, error) = match self.results.get(index) {
-                Some(AdoptionResult::Adopted) => (Some(true), None),
-                Some(AdoptionResult::Unknown(why)) => (None, Some(why)),
-                Some(AdoptionResult::NotAdopted(why)) => (Some(false), Some(why)),
-                None => (Some(false), None),
-            };
+            let (adopted, error) = self.outcome(index);
             json!({
                 "pod": full_name(one), "kind": one.kind, "id": one.record.id, "record": one.found.shown, "owner": one.found.mark,
                 "body": one.record.body, "adopted": adopted, "error": error,
@@ -132,6 +141,16 @@ fn found_name(shown: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_not_reached_are_interrupted() {
+        let mut report = AdoptionReport::new("cmdb", AdoptionPlan::default());
+        assert_eq!((report.outcome(0), &*report.state(0)), ((Some(false), None), "would be adopted"));
+        report.has_begun = true;
+        assert_eq!(report.state(0), "not adopted: interrupted");
+        report.results.push(AdoptionResult::Adopted);
+        assert_eq!((report.outcome(0), report.outcome(1)), ((Some(true), None), (Some(false), Some("interrupted"))));
+    }
 
     #[test]
     fn found_record_is_called_by_its_name() {

@@ -13,6 +13,7 @@ use crate::{
         absence::hold::{HoldId, HoldSummary},
         status::{ControllerStatus, SessionState},
     },
+    registry::mapped::deletion_log::DeletionLog,
     telemetry::metrics::{labels::RecordState, target::TargetMetrics},
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Progress {
     pub(super) status: watch::Receiver<ControllerStatus>,
     pub(super) metrics: TargetMetrics,
     pub(super) approval: mpsc::Sender<HoldId>,
+    pub(super) log: DeletionLog,
     /// The number of records that were shown.
     pub(super) shown: usize,
 }
@@ -58,6 +60,10 @@ impl Progress {
             let left = usize::try_from(counts.left).unwrap_or_default();
             line.show(self.shown.saturating_sub(left), self.shown).await;
             refused_since = counts.is_refused().then(|| refused_since.unwrap_or_else(Instant::now));
+            if left > 0 && self.log.refused() >= left {
+                tracing::warn!(left, "the registry refuses to delete the rest; leaving it");
+                return Ok(());
+            }
             if refused_since.is_some_and(|since: Instant| since.elapsed() >= REFUSED_FOR) {
                 return Ok(());
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::records::RecordToPurge;
 use crate::{
+    connect::failures::one_line,
     model::{ids::RecordOwner, uid::Uid},
     reconcile::absence::RELEASED_PER_SECOND,
     registry::mapped::deletion_log::DeletionLog,
@@ -13,6 +14,8 @@ use crate::{
 
 /// Ids that the table shows.
 const IDS_SHOWN: usize = 10;
+/// Characters of the registry's words that are shown.
+const CAUSE_CHARS: usize = 300;
 
 pub(super) struct PurgeReport {
     target: &'static str,
@@ -26,10 +29,17 @@ pub(super) struct PurgeReport {
 
 /// The records afterwards.
 struct End {
-    left: Vec<RecordToPurge>,
+    left: Vec<LeftRecord>,
     deleted: usize,
     /// Records that were shown, are not ours any more, and were not deleted.
     others: Vec<RecordToPurge>,
+}
+
+/// A record that is left.
+struct LeftRecord {
+    name: String,
+    /// The registry's words, if it refused to delete it.
+    cause: Option<String>,
 }
 
 impl PurgeReport {
@@ -43,7 +53,12 @@ impl PurgeReport {
         let gone: Vec<&RecordToPurge> = self.shown.iter().filter(|record| !kept.contains(&record.key)).collect();
         let is_other = |record: &&RecordToPurge| log.is_some_and(|log| !log.has(&record.key));
         let others: Vec<RecordToPurge> = gone.iter().copied().filter(is_other).cloned().collect();
-        self.end = Some(End { deleted: gone.len() - others.len(), left, others });
+        let deleted = gone.len() - others.len();
+        let left = left.into_iter().map(|RecordToPurge { key, name }| {
+            let cause = log.and_then(|log| log.refusal(&key)).map(|cause| one_line(&cause, CAUSE_CHARS));
+            LeftRecord { name, cause }
+        });
+        self.end = Some(End { deleted, left: left.collect(), others });
     }
 
     /// Whether no record is left.
@@ -60,7 +75,7 @@ impl PurgeReport {
             if self.shown.is_empty() {
                 return lines;
             }
-            lines.extend(list(&self.shown));
+            lines.extend(list(names(&self.shown)));
             lines.push(format!("They would be deleted at {RELEASED_PER_SECOND}/s at most. Add --yes to delete them."));
             if !self.has_lease {
                 lines.push("Without --lease, make sure that no controller writes them.".to_owned());
@@ -70,37 +85,44 @@ impl PurgeReport {
         let mut lines = vec![format!("{target}: {deleted} of {shown} {whose} deleted")];
         if !others.is_empty() {
             lines.push(format!("{} have another owner by now, or were gone before:", others.len()));
-            lines.extend(list(others));
+            lines.extend(list(names(others)));
         }
         if !left.is_empty() {
             let appeared = left.len().saturating_sub(shown - deleted - others.len());
             let appeared = if appeared > 0 { format!(", {appeared} of them new") } else { String::new() };
             lines.push(format!("{} are left{appeared}; the log says why:", left.len()));
-            lines.extend(list(left));
+            lines.extend(list(left.iter().map(|LeftRecord { name, cause }| match cause {
+                Some(cause) => format!("{name}: {cause}"),
+                None => name.clone(),
+            })));
         }
         lines
     }
 
     pub(super) fn json(&self) -> Value {
         let RecordOwner { cluster_id, owner, .. } = &self.owner;
-        let (left, deleted, others) = match &self.end {
-            None => (&self.shown[..], 0, &[][..]),
-            Some(End { left, deleted, others }) => (&left[..], *deleted, &others[..]),
-        };
-        json!({
+        let mut document = json!({
             "target": self.target, "cluster": cluster_id, "owner": owner, "records": names(&self.shown),
-            "deleted": deleted, "left": names(left), "others": names(others),
-        })
+            "deleted": 0, "left": names(&self.shown), "others": [], "refusals": {},
+        });
+        if let Some(End { left, deleted, others }) = &self.end {
+            document["left"] = left.iter().map(|record| record.name.as_str()).collect();
+            (document["deleted"], document["others"]) = (json!(deleted), json!(names(others)));
+            let refusals = left.iter().filter_map(|record| Some((record.name.clone(), json!(record.cause.as_ref()?))));
+            document["refusals"] = Value::Object(refusals.collect());
+        }
+        document
     }
 }
 
-fn names(records: &[RecordToPurge]) -> Vec<&str> {
-    records.iter().map(|record| record.name.as_str()).collect()
+fn names(records: &[RecordToPurge]) -> Vec<String> {
+    records.iter().map(|record| record.name.clone()).collect()
 }
 
-fn list(records: &[RecordToPurge]) -> Vec<String> {
-    let mut lines: Vec<String> = names(records).iter().take(IDS_SHOWN).map(|name| format!("  {name}")).collect();
-    if let Some(more) = records.len().checked_sub(IDS_SHOWN).filter(|more| *more > 0) {
+fn list(records: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut records = records.into_iter();
+    let mut lines: Vec<String> = records.by_ref().take(IDS_SHOWN).map(|record| format!("  {record}")).collect();
+    if let Some(more) = Some(records.count()).filter(|more| *more > 0) {
         lines.push(format!("  and {more} more; --output json has all"));
     }
     lines
@@ -132,14 +154,21 @@ mod tests {
 
     #[test]
     fn records_of_others_do_not_count_as_deleted() {
-        let (mut report, log) = (report(&["a", "b", "c"]), DeletionLog::of(&["a", "c"]));
+        let log = DeletionLog::of(&["a", "c"]).with_refusal("c", "status 409: in\nuse");
+        let mut report = report(&["a", "b", "c"]);
         report.ended(records(&["c"]), Some(&log));
         let lines = report.lines();
         assert!(lines[0].starts_with("cmdb: 1 of 3 "), "{lines:?}");
         assert_eq!(
-            lines[1..4],
-            ["1 have another owner by now, or were gone before:", "  b", "1 are left; the log says why:"]
+            lines[1..5],
+            [
+                "1 have another owner by now, or were gone before:",
+                "  b",
+                "1 are left; the log says why:",
+                "  c: status 409: in use"
+            ]
         );
+        assert_eq!(report.json()["refusals"], json!({"c": "status 409: in use"}));
         assert_eq!((&report.json()["others"], &report.json()["left"]), (&json!(["b"]), &json!(["c"])));
     }
 }

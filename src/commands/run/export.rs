@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::export::ExportSettings,
     clock::Clock,
-    commands::{Error, tasks::Tasks},
+    commands::{Error, collector, tasks::Tasks},
     controller::options::TraceOutput,
     model::ids::RecordOwner,
     otlp::{
@@ -46,21 +46,8 @@ pub(super) struct Exporting {
 
 impl Export {
     pub(super) fn new(settings: ExportSettings) -> Self {
-        let ExportSettings {
-            otlp_endpoint,
-            otlp_headers_file,
-            otlp_ca_file,
-            otlp_timeout,
-            trace_ratio,
-            export_logs: _,
-        } = settings;
-        let collector = otlp_endpoint.map(|endpoint| Collector {
-            endpoint,
-            headers_file: otlp_headers_file,
-            ca_file: otlp_ca_file,
-            timeout: otlp_timeout,
-        });
-        Self { collector, ratio: trace_ratio, lines: None }
+        let ExportSettings { collector, trace_ratio } = settings;
+        Self { collector: collector::collector(collector), ratio: trace_ratio, lines: None }
     }
 
     /// Starts the task that sends. Without a collector, there is none. The names are the owner of the records, the UID

@@ -9,6 +9,9 @@ rules! {
     CAPABILITIES_MEMBERS: Must, "Capabilities",
         "`maxBatchItems` | may | operations per batch; 500 by default",
         "Leave the limits out, or send whole numbers of at least 1. `features` is a list of texts.";
+    VALID_REQUEST: Must, "Conventions",
+        "A request that follows this page must be answered with a status of success that its address names.",
+        "Accept the request that was sent; the checks after it need it.";
     UNKNOWN_PARAMETERS: Must, "Conventions",
         "Unknown members elsewhere, unknown query parameters and unknown features must be ignored.",
         "Read the members and parameters that you know, and ignore all others.";

@@ -54,6 +54,9 @@ rules! {
     BATCH_TOO_MANY: Must, "Write a batch",
         "More operations or bytes than your capabilities allow are 413 `too-large` for the whole batch.",
         "Count the operations before you apply the first one.";
+    BATCH_REFUSED_WHOLE: Must, "Write a batch",
+        "With any 4xx for the whole batch, nothing may have been applied.",
+        "Judge the batch as a whole before you apply its first operation.";
     BATCH_TOO_LARGE: Must, "Write a batch",
         "More operations or bytes than your capabilities allow are 413 `too-large` for the whole batch.",
         "Read at most `maxBatchBytes`, and answer 413 `too-large`.";

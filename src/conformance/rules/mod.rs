@@ -7,6 +7,7 @@ pub mod buckets;
 pub mod changes;
 pub mod inventory;
 pub mod order;
+pub mod restart;
 pub mod sessions;
 pub mod writes;
 
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static ProtocolRule> {
         inventory::RULES,
         buckets::RULES,
         changes::RULES,
+        restart::RULES,
     ];
     groups.into_iter().flatten()
 }

@@ -91,6 +91,9 @@ rules! {
     CONTENDER_HARMLESS: Must, "Renew a session",
         "A contender changes no session and no record.",
         "Refuse the request of an old epoch, and leave the newest session as it is.";
+    WRITES_RENEW_NOTHING: Must, "Sessions",
+        "Writes do not: only heartbeats prolong a session.",
+        "Set `expiresAt` when a session is opened or renewed, and leave it at writes.";
     STALE_ACCEPTS_WRITES: Must, "Sessions",
         "That changes only what you show: you must still accept its writes and must not delete anything.",
         "Check only the epoch of a write, and whether the session is closed; not its time to live.";

@@ -7,7 +7,7 @@ use crate::{
         http::Credentials,
         probe::{Expectation, Probe, as_json, expect},
         rules::access as rules,
-        suite::{Claims, Halt, Suite},
+        suite::{CAPABILITIES, Claims, Halt, Suite},
     },
     model::ids::DEFAULT_OWNER as OWNER,
 };
@@ -21,7 +21,7 @@ pub(super) const LONG_ID: &str = "a:b@c~d.e_f-0123456789012345678901234567890123
 
 /// Reads what the registry claims.
 pub(super) async fn capabilities(suite: &mut Suite) -> Result<(), Halt> {
-    let probe = suite.get("v1/capabilities".to_owned()).await?;
+    let probe = suite.get(CAPABILITIES.to_owned()).await?;
     if let Some(status @ (401 | 403)) = probe.status() {
         let why =
             format!("the registry refuses the token: status {status}; give one for all clusters with --token-file");

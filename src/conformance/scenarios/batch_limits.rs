@@ -39,7 +39,9 @@ async fn items(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let limit = suite.claims.max_batch_items;
     if limit > MOST_ITEMS {
         let why = format!("the limit of {limit} operations per batch is not tried");
-        [&rules::BATCH_WITHIN_LIMIT, &rules::BATCH_TOO_MANY].into_iter().for_each(|rule| suite.skip(rule, &why));
+        [&rules::BATCH_WITHIN_LIMIT, &rules::BATCH_TOO_MANY, &rules::BATCH_REFUSED_WHOLE]
+            .into_iter()
+            .for_each(|rule| suite.skip(rule, &why));
         return Ok(());
     }
     let seq = suite.seqs(2);
@@ -50,6 +52,23 @@ async fn items(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     }
     let probe = send(suite, deletions("many", limit + 1, epoch, seq + 2)).await?;
     suite.judge(&rules::BATCH_TOO_MANY, &probe, probe.refuses(413, "too-large"));
+    nothing_applied(suite, limit, epoch).await
+}
+
+/// A batch with one operation too many, whose first one puts a record.
+async fn nothing_applied(suite: &mut Suite, limit: usize, epoch: u64) -> Result<(), Halt> {
+    const FIRST: &str = "many-first";
+    let seq = suite.seqs(2);
+    let mut operations = vec![put(suite, FIRST, (epoch, seq + 1), "one")];
+    operations.extend((0..limit).map(|n| deletion(&format!("many-{n}"), (epoch, seq + 2))));
+    suite.written.insert((OWNER.to_owned(), FIRST.to_owned()));
+    let probe = send(suite, json!({"epoch": epoch, "operations": operations}).to_string()).await?;
+    if probe.status().is_some_and(|status| status < 400) {
+        suite.skip(&rules::BATCH_REFUSED_WHOLE, "the batch was not refused");
+        return Ok(());
+    }
+    let found = suite.find(OWNER, FIRST).await?;
+    suite.judge(&rules::BATCH_REFUSED_WHOLE, &found, found.is(&[404]));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod changes;
 mod contents;
 mod inventory;
 mod order;
+mod restart;
 mod sessions;
 mod stale;
 mod tombstones;
@@ -24,7 +25,9 @@ use super::{
 };
 
 /// Runs all scenarios.
-pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
+///
+/// `restart` is the command that restarts the registry.
+pub(super) async fn run(suite: &mut Suite, restart: Option<&str>) -> Result<(), Halt> {
     access::capabilities(suite).await?;
     let end = sessions::run(suite).await;
     finish(suite, rules::sessions::RULES, end)?;
@@ -47,7 +50,13 @@ pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
         finish(suite, rules::changes::RULES, end)?;
     }
     let end = access::run(suite).await;
-    finish(suite, rules::access::RULES, end)
+    finish(suite, rules::access::RULES, end)?;
+    let Some(command) = restart else {
+        suite.skip_all(rules::restart::RULES, "there is no --restart-command");
+        return Ok(());
+    };
+    let end = restart::run(suite, command).await;
+    finish(suite, rules::restart::RULES, end)
 }
 
 /// Skips the rules of a feature that the registry does not claim.

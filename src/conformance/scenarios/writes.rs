@@ -6,7 +6,7 @@ use super::{contents, vectors};
 use crate::{
     conformance::{
         probe::{Expectation, Probe, expect},
-        rules::{sessions::EPOCH_LIMIT, writes as rules},
+        rules::{access::VALID_REQUEST, sessions::EPOCH_LIMIT, writes as rules},
         sample,
         suite::{Halt, OTHER_OWNER, Suite},
     },
@@ -23,6 +23,7 @@ pub(super) const LONG_REASON: &str = "conformance-reason-0123456789-0123456789-0
 pub(super) async fn run(suite: &mut Suite) -> Result<(), Halt> {
     let epoch = suite.session(OWNER).await?;
     kept(suite, epoch).await?;
+    complete(suite, epoch).await?;
     contents::run(suite, epoch).await?;
     deletions(suite, epoch).await?;
     later_schema(suite, epoch).await?;
@@ -56,6 +57,27 @@ async fn kept(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     suite.judge(&rules::DIGEST_OF_CONTENT, &found, outcome);
     let probe = suite.find(OWNER, "never-written").await?;
     suite.judge(&rules::RECORD_UNKNOWN, &probe, probe.is(&[404]));
+    Ok(())
+}
+
+/// Records with every member of the page, in each state.
+async fn complete(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
+    const ID: &str = "complete-record";
+    for lifecycle in sample::LIFECYCLES {
+        let seq = suite.seqs(1) + 1;
+        let record = sample::complete_record(&suite.cluster, OWNER, ID, (epoch, seq), lifecycle);
+        if record.to_string().len() > suite.claims.max_record_bytes {
+            return Ok(());
+        }
+        let probe = suite.put(OWNER, ID, &record).await?;
+        let what = format!("{}-a-complete-record", VALID_REQUEST.id());
+        suite.judge_as(what, &VALID_REQUEST, &probe, probe.is(&[200, 201]));
+        if probe.is(&[200, 201]).is_ok() {
+            suite.judge(&rules::DIGEST_OF_CONTENT, &probe, probe.has("/digest", &record["digest"]));
+            let found = suite.find(OWNER, ID).await?;
+            suite.judge(&rules::RECORD_READ, &found, found.is(&[200]).and_then(|()| known_members(&found, &record)));
+        }
+    }
     Ok(())
 }
 
@@ -148,9 +170,10 @@ async fn deletions(suite: &mut Suite, epoch: u64) -> Result<(), Halt> {
     let query = format!("epoch={epoch}&seq={}&reason={LONG_REASON}&observed={LONG_REASON}", seq + 2);
     let probe = suite.send("DELETE", suite.at(OWNER, "/pods/reason", &query), None).await?;
     suite.judge(&rules::UNKNOWN_REASON, &probe, probe.is(&[204]));
-    let query = format!("epoch={epoch}");
-    let probe = suite.send("DELETE", suite.at(OWNER, "/pods/reason", &query), None).await?;
-    suite.judge(&rules::DELETE_PARAMETERS, &probe, probe.refuses(422, "schema"));
+    for query in [format!("epoch={epoch}"), format!("epoch={epoch}&seq=0")] {
+        let probe = suite.send("DELETE", suite.at(OWNER, "/pods/reason", &query), None).await?;
+        suite.judge(&rules::DELETE_PARAMETERS, &probe, probe.refuses(422, "schema"));
+    }
     Ok(())
 }
 

@@ -58,13 +58,16 @@ impl Delivery {
         let Some(in_flight) = ledger.pending(uid).and_then(|pending| pending.attempts().in_flight) else { return };
         let attempt = attempt_under_way(uid, ledger);
         let random = self.rng.u64(..);
+        // Only lines about a failure need it.
+        let is_traced = sent.is_some() && verdict != Verdict::Done;
+        let named = is_traced.then(|| self.traces.traceparent(uid, ledger.pending(uid))).flatten();
         let trace = sent
             .and_then(|sent| self.traces.ended(uid, ledger.pending(uid), sent, AttemptOutcome::from(&verdict), now));
         let mut uncertain = None;
         match &verdict {
             Verdict::Retry { cause, .. } => {
                 let failures = ledger.pending(uid).map_or(0, |pending| pending.attempts().failures) + 1;
-                effects.push(report(uid, RecordFault::NotApplied { failures }, cause.clone()));
+                effects.push(report(uid, RecordFault::NotApplied { failures }, cause.clone(), named.clone()));
             }
             Verdict::Uncertain { cause } => {
                 self.budget.failed(attempt);
@@ -82,7 +85,7 @@ impl Delivery {
             }
             Settled::Again => OperationOutcome::Retry,
             Settled::Parked(cause) => {
-                effects.push(report(uid, RecordFault::Rejected { kind: in_flight.kind }, cause));
+                effects.push(report(uid, RecordFault::Rejected { kind: in_flight.kind }, cause, named.clone()));
                 OperationOutcome::Parked
             }
             Settled::Superseded(version) => {
@@ -92,7 +95,7 @@ impl Delivery {
         };
         self.metrics.operation(Operation::from(in_flight.kind), outcome);
         if let Some(cause) = uncertain {
-            effects.push(uncertain_write(uid, cause, ledger));
+            effects.push(uncertain_write(uid, cause, ledger, named));
         }
         effects.push(DeliveryEffect::Settled(uid.clone()));
     }
@@ -156,7 +159,8 @@ impl Delivery {
             self.traces.ended(uid, ledger.pending(uid), sent, AttemptOutcome::from(failure), now);
             ledger.fail(uid, applied, blame, now, random);
             if isolate && !divisible {
-                effects.push(uncertain_write(uid, failure.to_string(), ledger));
+                // It is the only record, so that the trace of the request is its own.
+                effects.push(uncertain_write(uid, failure.to_string(), ledger, None));
             }
             effects.push(DeliveryEffect::Settled(uid.clone()));
         }
@@ -195,13 +199,13 @@ fn kind_of(sent: &Sent, ledger: &Ledger) -> AttemptKind {
     ordinary.or_else(|| kinds().next()).unwrap_or_default()
 }
 
-fn uncertain_write(uid: &Uid, cause: String, ledger: &Ledger) -> DeliveryEffect {
+fn uncertain_write(uid: &Uid, cause: String, ledger: &Ledger, trace: Option<String>) -> DeliveryEffect {
     let failures = ledger.pending(uid).map_or(0, |pending| pending.attempts().failures);
-    report(uid, RecordFault::Uncertain { failures, is_lasting: ledger.stays_uncertain(uid) }, cause)
+    report(uid, RecordFault::Uncertain { failures, is_lasting: ledger.stays_uncertain(uid) }, cause, trace)
 }
 
-fn report(key: &Uid, fault: RecordFault, cause: String) -> DeliveryEffect {
-    DeliveryEffect::Report(Fault::Record(FailedRecord { key: key.clone(), fault, cause }))
+fn report(key: &Uid, fault: RecordFault, cause: String, trace: Option<String>) -> DeliveryEffect {
+    DeliveryEffect::Report(Fault::Record(FailedRecord { key: key.clone(), fault, cause, trace }))
 }
 
 /// A firewall may answer 403 because of a body. If the credential is refused instead, the next capabilities request

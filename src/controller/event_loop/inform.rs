@@ -1,6 +1,8 @@
 //! What others learn: the status in each turn, metrics and what people see of the target once per second, and answers
 //! to questions about pods.
 
+use tracing::Span;
+
 use super::EventLoop;
 use crate::{
     controller::{
@@ -17,7 +19,7 @@ use crate::{
         receipts::TargetRecords,
         status::{Ability, ControllerStatus},
     },
-    registry::{Features, Registry},
+    registry::{Features, Registry, trace::log_span},
 };
 
 impl<R: Registry> EventLoop<R> {
@@ -98,8 +100,9 @@ impl<R: Registry> EventLoop<R> {
     /// Reports what went wrong with a record.
     pub(super) fn note(&mut self, failed: FailedRecord, now: Moment) {
         self.display.note(&failed, now);
-        let FailedRecord { key, fault, cause } = failed;
-        self.reporter.note(&self.comparison.label(key), fault, &cause, now);
+        let FailedRecord { key, fault, cause, trace } = failed;
+        let span = trace.as_deref().map_or_else(Span::none, log_span);
+        span.in_scope(|| self.reporter.note(&self.comparison.label(key), fault, &cause, now));
     }
 
     /// Reports the records that could not be made of their pods.

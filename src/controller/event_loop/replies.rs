@@ -1,5 +1,7 @@
 //! Replies: each answer of the registry is counted, reported to the circuit breaker, and handed to the part that asked.
 
+use tracing::Span;
+
 use super::EventLoop;
 use crate::{
     controller::{
@@ -11,7 +13,7 @@ use crate::{
         election::{LeaderTerm, Leadership},
         outcome::{Failure, Verdict},
     },
-    registry::{Capabilities, Registry, session::SessionOpened},
+    registry::{Capabilities, Registry, session::SessionOpened, trace::RequestTrace},
     telemetry::metrics::labels::RequestKind as Kind,
 };
 
@@ -199,7 +201,8 @@ impl<R: Registry> EventLoop<R> {
                 let blamed = self.availability.blames_writes();
                 let ledger = self.comparison.ledger_mut();
                 let effects = self.delivery.failed(sent, &failure, blamed, in_flight, ledger, now);
-                self.apply_delivery(effects, now);
+                let span = sent.trace.as_ref().map_or_else(Span::none, RequestTrace::log_span);
+                span.in_scope(|| self.apply_delivery(effects, now));
                 let effect = self.session.lost(sent.epoch, &failure, now);
                 effect.into_iter().for_each(|effect| self.apply_session(effect, now));
             }

@@ -103,6 +103,20 @@ impl KindClient {
         RecordDeletion { key: &encoded.uid, change, removal, term: term.clone() }
     }
 
+    /// Tells the log of the command `purge`, if there is one, which deletions the registry refused.
+    pub(super) fn note_refusals(&self, operations: &[Encoded<MappedOperation>], verdicts: &[Verdict]) {
+        let Some(log) = self.records.lock().deletion_log.clone() else { return };
+        for (operation, verdict) in operations.iter().zip(verdicts) {
+            let is_deletion = matches!(operation.body, MappedOperation::Delete { .. });
+            // If the registry says when it works again, that is no refusal.
+            if let Verdict::Retry { after: None, cause } | Verdict::Rejected { cause } = verdict
+                && is_deletion
+            {
+                log.refuse(&operation.uid, cause);
+            }
+        }
+    }
+
     pub(super) async fn write_one(
         &self,
         encoded: &Encoded<MappedOperation>,

@@ -87,6 +87,7 @@ impl TargetClient {
                     break;
                 }
             };
+            kind.note_refusals(&operations, &results);
             places.into_iter().zip(results).for_each(|(place, verdict)| verdicts[place] = Some(verdict));
         }
         let unknown = || Verdict::Uncertain { cause: "the client gave no verdict".to_owned() };

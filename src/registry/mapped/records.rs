@@ -264,7 +264,7 @@ impl Records {
 
     /// The registry acknowledged a deletion.
     pub(super) fn deleted(&mut self, key: &Uid) {
-        self.deletion_log.iter().for_each(|log| log.note(key));
+        self.deletion_log.iter().for_each(|log| log.end(key));
         self.table.get(key).and_then(Row::id).into_iter().for_each(|id| self.departed.note(key, id));
         self.end_deletion(key);
     }

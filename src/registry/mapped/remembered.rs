@@ -398,7 +398,7 @@ impl TargetMemory {
     async fn save(&self, round: Option<RoundNote>) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };
         let mut result = self.write_unsaved(&**store, round, false).await;
-        if let Err(Error::Cut { .. }) = result {
+        if let Err(Error::Overwritten { .. }) = result {
             result = self.write_unsaved(&**store, round, true).await;
         }
         result.map_err(|error| unusable(&error))

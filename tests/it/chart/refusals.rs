@@ -26,7 +26,7 @@ const WRONG: [(&str, &str); 28] = [
     ("targets: hello", "targets"),
     ("targets: '  '", "targets"),
     ("settings: {holdOnScopeChange: 'no'}", "holdOnScopeChange"),
-    ("settings: {traceRatio: 1.5}", "traceRatio"),
+    ("settings: {traceRatio: [0.5]}", "traceRatio"),
     ("collector: {url: 'collector:4318'}", "url"),
     ("service: {ipFamilyPolicy: DualStack}", "ipFamilyPolicy"),
     ("referenceRegistry: {enabled: maybe}", "enabled"),
@@ -35,7 +35,7 @@ const WRONG: [(&str, &str); 28] = [
 ];
 
 /// Combinations that templates refuse, and the fix that the error has.
-const UNFIT: [(&str, &str); 23] = [
+const UNFIT: [(&str, &str); 26] = [
     ("{targets: [{name: a}], existingTargets: {configMap: b}}", "keep one of them"),
     ("{targets: [{name: a}], registry: {url: 'https://b.example'}}", "with the preset v1"),
     ("registry: {url: 'https://registry.example/v1/'}", "registry.url ends in /v1; remove /v1"),
@@ -48,6 +48,9 @@ const UNFIT: [(&str, &str); 23] = [
         "set credentials.mount to true",
     ),
     ("{namespaces: [a], settings: {excludeNamespace: [b]}}", "namespaces and settings.excludeNamespace"),
+    ("settings: {traceRatio: 1.5}", "settings.traceRatio is 1.5; set it to a number from 0 to 1"),
+    ("settings: {traceRatio: '2'}", "settings.traceRatio is 2; set it to a number from 0 to 1"),
+    ("settings: {traceRatio: half}", "settings.traceRatio is half; set it to a number from 0 to 1"),
     ("rbac: {clusterRole: false}", "set namespaces"),
     ("{rbac: {clusterRole: false}, namespaces: [a]}", "set settings.clusterId"),
     ("serviceAccount: {create: false}", "set serviceAccount.name"),
@@ -83,4 +86,16 @@ fn unfit_combinations_are_refused_with_a_fix() {
         let error = tools.template(values, &[]).expect_err(values);
         assert!(error.contains(fix), "{values}: {error}");
     }
+}
+
+/// A fraction in `--set` is a text.
+#[test]
+fn ratio_may_be_a_number_or_a_text() {
+    let Some(tools) = ChartTools::find() else { return };
+    for ratio in ["0", "0.05", "'0.05'", "'.5'", "1", "1.0", "'1'", "0.00001"] {
+        let rendered = tools.template(&format!("settings: {{traceRatio: {ratio}}}"), &[]).expect(ratio);
+        assert!(rendered.contains("POD_REGISTRAR_TRACE_RATIO: "), "{ratio}");
+    }
+    let set = tools.template("", &["--set", "settings.traceRatio=0.05"]).unwrap();
+    assert!(set.contains("POD_REGISTRAR_TRACE_RATIO: \"0.05\""), "{set}");
 }

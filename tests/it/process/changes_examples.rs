@@ -72,9 +72,9 @@ async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
     let mut feed = Feed::start(&registry.url).await;
     feed.put("a").await;
     let mut reader = feed.read(&command);
-    prints(&reader, &["have a"]).await;
+    prints(&reader, &["inventory", "have a"]).await;
     feed.put("b").await;
-    prints(&reader, &["have a", "put b"]).await;
+    prints(&reader, &["inventory", "have a", "put b"]).await;
     let position = "2";
     until("the cursor is stored", || fs::read_to_string(feed.cursor()).is_ok_and(|text| text == position)).await;
     reader.kill();
@@ -86,14 +86,14 @@ async fn follows_the_changes(command: (PathBuf, Vec<String>)) {
     // As of another registry, or after the registry has lost its changes: 410.
     fs::write(feed.cursor(), "1000000").unwrap();
     let mut reader = feed.read(&command);
-    prints(&reader, &["have b", "have c"]).await;
+    prints(&reader, &["inventory", "have b", "have c"]).await;
     feed.put("d").await;
-    prints(&reader, &["have b", "have c", "put d"]).await;
+    prints(&reader, &["inventory", "have b", "have c", "put d"]).await;
     reader.kill();
     // As after a crash of the machine.
     fs::write(feed.cursor(), "").unwrap();
     let mut reader = feed.read(&command);
-    prints(&reader, &["have b", "have c", "have d"]).await;
+    prints(&reader, &["inventory", "have b", "have c", "have d"]).await;
     until("the cursor is stored", || fs::read_to_string(feed.cursor()).is_ok_and(|text| text == "5")).await;
     reader.kill();
     assert!(!feed.cursor().with_extension("new").exists(), "it was renamed");
@@ -116,9 +116,9 @@ async fn starts_again_without_a_page(command: &(PathBuf, Vec<String>)) {
     feed.put("a").await;
     feed.put("b").await;
     let reader = feed.read(command);
-    prints(&reader, &["have a", "have a", "have b"]).await;
+    prints(&reader, &["inventory", "have a", "inventory", "have a", "have b"]).await;
     feed.put("c").await;
-    prints(&reader, &["have a", "have a", "have b", "put c"]).await;
+    prints(&reader, &["inventory", "have a", "inventory", "have a", "have b", "put c"]).await;
 }
 
 fn example(name: &str) -> String {

@@ -7,7 +7,7 @@ use super::{
     world::{CLUSTER, Kube, ProcessHarness, name},
 };
 use crate::support::{
-    Controller, RestRegistry, SOON,
+    Collector, Controller, RestRegistry, SOON,
     apiserver::{Fault, Kind},
     eventually,
 };
@@ -53,6 +53,30 @@ async fn check_names_each_failure_with_its_fix() {
         assert!(text.contains(fix), "{fix}: {text}");
     }
     assert!(registry.requests().iter().all(|request| request.starts_with("GET ")));
+}
+
+#[tokio::test]
+async fn check_sends_to_the_collector() {
+    let (world, collector) = (ProcessHarness::start().await, Collector::start().await);
+    let kubeconfig = world.kube.kubeconfig.to_str().unwrap();
+    let check = async |endpoint: &str| {
+        let command = ["check", "--kubeconfig", kubeconfig, "--registry-url", world.registry_url()];
+        run_json(&[&command[..], &["--otlp-endpoint", endpoint, "--export-logs", "true"]].concat()).await
+    };
+    let (code, report) = check(&collector.url).await;
+    let names = ["collector", "collector of log lines"].map(str::to_owned);
+    assert!(code == 0 && names.iter().all(|name| of(&report, "ok").contains(name)), "{report:#}");
+    assert!(collector.spans().is_empty() && collector.lines().is_empty() && collector.requests() == 2);
+    collector.answers_with([401]);
+    let (code, report) = check(&collector.url).await;
+    assert_eq!((code, of(&report, "failed")), (1, names[..1].to_vec()), "{report:#}");
+    assert!(report.to_string().contains("check --otlp-headers-file"), "{report:#}");
+    // It speaks no TLS; and nothing listens.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for endpoint in [collector.url.replace("http:", "https:"), format!("http://{unused}")] {
+        let (code, report) = check(&endpoint).await;
+        assert_eq!((code, of(&report, "failed")), (1, names.to_vec()), "{report:#}");
+    }
 }
 
 #[tokio::test]

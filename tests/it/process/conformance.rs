@@ -1,13 +1,17 @@
 //! `conformance` as a process: exit codes, formats, an interruption, and the example registry.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::TcpListener,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 
 use super::example::Example;
 use crate::{
     project,
-    support::{Child, Proxy, RegistryProcess, RegistryTask, SOON, notice, until},
+    support::{Child, Proxy, RegistryProcess, RegistryTask, SOON, eventually, notice, until},
 };
 
 /// The row of the example's README that explains why a check finds something.
@@ -56,7 +60,8 @@ async fn token_is_sent_and_its_rules_hold() {
     fs::write(&other, "other\n").unwrap();
     let registry = RegistryProcess::start_with(folder.path(), &["--tokens-file", tokens.to_str().unwrap()]).await;
     let files = ["--token-file", token.to_str().unwrap(), "--other-token-file", other.to_str().unwrap()];
-    let arguments = [&[registry.url.as_str()][..], &files, &["--verbose"]].concat();
+    let more = ["--verbose", "--restart-command", "true"];
+    let arguments = [&[registry.url.as_str()][..], &files, &more].concat();
     let (code, report, log) = conformance(&arguments).await;
     assert!(code == 0 && report.contains("PASSED   token-first") && report.contains("Skipped: 0."), "{code} {report}");
     assert!(!report.contains("secret") && !log.contains("secret"), "{report}\n{log}");
@@ -71,6 +76,71 @@ async fn registry_that_does_not_answer_is_code_2() {
     assert!(code == 2 && report.contains("incomplete") && report.contains("nothing listens"), "{code} {report}");
     let (code, _, error) = conformance(&["http://127.0.0.1:1/v1"]).await;
     assert!(code == 2 && error.contains("remove /v1"), "{code} {error}");
+}
+
+/// The run did not end, which is another thing than a registry that never answers.
+#[tokio::test]
+async fn registry_that_stops_answering_is_code_1() {
+    let registry = RegistryTask::start();
+    let proxy = Proxy::start(&registry.url).await;
+    let is_silent = AtomicBool::new(false);
+    proxy.hold(move |exchange| {
+        is_silent.fetch_or(exchange.path.contains("/pods/batch-"), Ordering::SeqCst) || is_silent.load(Ordering::SeqCst)
+    });
+    let (code, report, _) = conformance(&[&proxy.url, "--request-timeout", "2s"]).await;
+    assert!(code == 1 && report.contains("incomplete: the registry stopped answering"), "{code} {report}");
+    assert!(report.contains("Not removed: "), "{report}");
+}
+
+/// The command of the run asks this test to restart the registry: it waits until the file is gone.
+async fn restarted(forgets: bool) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut registry = RegistryProcess::start(folder.path()).await;
+    let asked = folder.path().join("asked");
+    let file = asked.display();
+    let command = format!("echo restarting; touch '{file}'; while [ -e '{file}' ]; do sleep 0.1; done");
+    let url = registry.url.clone();
+    let restart = async {
+        eventually("the restart is asked for", 4 * SOON, async || {
+            if asked.exists() { Ok(()) } else { Err("it is not".to_owned()) }
+        })
+        .await;
+        registry.kill();
+        if forgets {
+            fs::remove_file(&registry.database).unwrap();
+        }
+        registry.start_again().await;
+        fs::remove_file(&asked).unwrap();
+    };
+    let arguments = [&url, "--restart-command", &command, "--verbose"];
+    let ((code, report, log), ()) = tokio::join!(conformance(&arguments), restart);
+    assert!(!report.contains("restarting") && log.contains("restarting"), "{report}\n{log}");
+    (code, report)
+}
+
+#[tokio::test]
+async fn restart_of_the_reference_registry_forgets_nothing() {
+    let (code, report) = restarted(false).await;
+    assert!(code == 0 && !report.contains("BROKEN"), "{code} {report}");
+    for rule in ["session", "epoch", "records", "versions", "tombstones", "changes", "numbers"] {
+        assert!(report.contains(&format!("PASSED   restart-keeps-{rule}")), "{rule}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn registry_that_forgets_at_restart_is_found() {
+    let (code, report) = restarted(true).await;
+    let broken = ["must  restart-keeps-session", "must  restart-keeps-epoch", "should  restart-keeps-records"];
+    for rule in broken.into_iter().chain(["must  restart-keeps-changes", "must  restart-keeps-numbers"]) {
+        assert!(code == 1 && report.contains(&format!("BROKEN {rule}")), "{rule}: {code} {report}");
+    }
+}
+
+#[tokio::test]
+async fn failed_restart_command_ends_the_run() {
+    let registry = RegistryTask::start();
+    let (code, report, _) = conformance(&[&registry.url, "--restart-command", "exit 3"]).await;
+    assert!(code == 1 && report.contains("incomplete: the restart command failed: exit status: 3"), "{code} {report}");
 }
 
 #[tokio::test]

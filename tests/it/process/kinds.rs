@@ -179,6 +179,29 @@ async fn purge_deletes_ports_before_machines() {
     assert!(ports.iter().all(|line| line.contains("systems")) && machines.len() == 20, "{deletions:?}");
 }
 
+/// A port that is not ours keeps its machine.
+#[tokio::test]
+async fn purge_ends_when_a_parent_is_refused() {
+    let (kube, registry) = (Kube::start().await, RestRegistry::start().await);
+    kube.create(0..2);
+    let path = targets_file(&kube, &registry);
+    let mut controller = Controller::start_with_targets(&kube.kubeconfig, &path, &[]);
+    holds(&mut controller, &registry, 2).await;
+    controller.terminate();
+    controller.code().await;
+    let kept = registry.machines().into_keys().next().unwrap();
+    let machine: Value = serde_json::from_str(&kept).unwrap();
+    registry.insert("theirs", json!({"id": "theirs", "machine": machine, "owner": "pod-registrar:c1:other"}));
+    registry.protects_parents("the machine has ports");
+    let (file, kubeconfig) = (path.to_str().unwrap(), kube.kubeconfig.to_str().unwrap());
+    let (code, purged) = run_json(&["purge", "--yes", "--targets", file, "--kubeconfig", kubeconfig]).await;
+    let left = purged["left"].as_array().unwrap();
+    assert_eq!((code, &purged["deleted"], left.len()), (1, &json!(5), 1), "{purged:#}");
+    let words = purged["refusals"][left[0].as_str().unwrap()].as_str().unwrap();
+    assert!(words.contains("409") && words.contains("the machine has ports"), "{purged:#}");
+    assert_eq!(registry.machines().into_keys().collect::<Vec<_>>(), [kept]);
+}
+
 #[tokio::test]
 async fn rejected_record_is_shown_with_its_kind() {
     let (kube, registry) = (Kube::start().await, RestRegistry::start().await);

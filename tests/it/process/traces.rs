@@ -98,6 +98,38 @@ async fn retried_change_has_a_span_per_request() {
     }
 }
 
+/// A line about the request as a whole, and one about the record.
+#[tokio::test]
+async fn line_about_a_traced_write_names_its_trace() {
+    let (world, collector) = (ProcessHarness::start().await, Collector::start().await);
+    let flags = ["--otlp-endpoint", &collector.url, "--trace-ratio", "1", "--export-logs", "true"];
+    let mut controller = world.controller_with(&flags);
+    controller.synced().await;
+    let mut answers = [Some(Garble::Wait(503))].into_iter();
+    world.proxy.garble(move || answers.next().flatten());
+    world.kube.create(0..1);
+    world.equal().await;
+    let spans = trace(&collector, &name(0), "put").await;
+    let (root, first) = (&spans[0], &spans[2]);
+    let named = |text: &str| {
+        let lines = collector.lines().into_iter();
+        lines.filter(|line| format!("{:?}", line.body).contains(text)).map(|line| (line.trace_id, line.span_id)).next()
+    };
+    until("the line is exported", || named("request to the registry failed").is_some()).await;
+    let line = named("request to the registry failed").unwrap();
+    assert_eq!(line, (root.trace_id.clone(), first.span_id.clone()));
+    world.proxy.reject(Some(&world.kube.uid(&name(0))));
+    world.kube.label(&name(0), "other");
+    until("the line is exported", || named("the registry rejected a record").is_some()).await;
+    let (trace_id, span_id) = named("the registry rejected a record").unwrap();
+    let header = format!("00-{}-{}-01", hex(&trace_id), hex(&span_id));
+    assert!(world.proxy.seen().iter().any(|exchange| exchange.traceparent.as_deref() == Some(&header)), "{header}");
+    let text = controller.log_line("the registry rejected a record").await;
+    assert!(text.contains(&hex(&trace_id)), "{text}");
+    // Lines about no write name none.
+    assert_eq!(named("the registry is equal"), Some((Vec::new(), Vec::new())));
+}
+
 #[tokio::test]
 async fn dead_collector_delays_nothing() {
     let world = ProcessHarness::start().await;

@@ -75,8 +75,7 @@ impl ProxiedRequest {
 
     /// A parameter of the query.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        let (_, query) = self.path.split_once('?')?;
-        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        parameter(&self.path, name)
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -106,9 +105,19 @@ impl ProxiedRequest {
     }
 }
 
+fn parameter<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
 impl EarlierRequest {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        parameter(&self.path, name)
     }
 
     pub(crate) fn is_before(&self, other: &Self) -> bool {

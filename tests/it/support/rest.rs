@@ -54,6 +54,8 @@ struct Contents {
     past: Vec<(Instant, Records)>,
     /// Why records are refused.
     refusal: Option<&'static str>,
+    /// Why machines that have systems are not deleted.
+    protection: Option<&'static str>,
     /// Acts before each request.
     before: Option<BeforeRequest>,
     /// The method whose answers are lost.
@@ -112,6 +114,11 @@ impl RestRegistry {
     /// From now on, records are refused with status 422.
     pub(crate) fn refuses(&self, why: &'static str) {
         self.contents.lock().refusal = Some(why);
+    }
+
+    /// From now on, a machine that has systems is not deleted: status 409.
+    pub(crate) fn protects_parents(&self, why: &'static str) {
+        self.contents.lock().protection = Some(why);
     }
 
     pub(crate) fn insert(&self, id: &str, record: Value) {
@@ -338,11 +345,16 @@ async fn delete_system(State(contents): State<Shared>, Path(id): Path<String>, h
     deleted(&mut contents, removed, &headers)
 }
 
-async fn delete_machine(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> StatusCode {
+async fn delete_machine(State(contents): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let mut contents = contents.lock();
+    let has_systems =
+        contents.systems.values().any(|system| system["machine"].as_u64().is_some_and(|of| of.to_string() == id));
+    if let Some(why) = contents.protection.filter(|_| has_systems) {
+        return (StatusCode::CONFLICT, why).into_response();
+    }
     let removed = contents.machines.remove(&id);
     contents.note();
-    deleted(&mut contents, removed, &headers)
+    deleted(&mut contents, removed, &headers).into_response()
 }
 
 fn deleted(contents: &mut Contents, removed: Option<Value>, headers: &HeaderMap) -> StatusCode {

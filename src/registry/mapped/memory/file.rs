@@ -1,8 +1,10 @@
 //! A memory in a SQLite file. One thread writes it, and commits what waits together.
 //!
-//! Before each commit, that thread looks whether the path still names the file that is open, and whether it is as long
-//! as before. SQLite does not notice it if another program deletes or cuts the file, and what is written then is lost
-//! with the process. The file is not read for that: closing a second handle of it would end the lock.
+//! Before each commit, that thread looks whether the path still names the file that is open, and whether its length and
+//! the time of its last change are those of the commit before. SQLite does not notice it if another program deletes,
+//! cuts or overwrites the file, and what is written then is lost with the process. The file is not read for that:
+//! closing a second handle of it would end the lock. Only this thread writes the file, and only in a transaction, so
+//! that both are known after each one.
 
 use std::{
     fs, io,
@@ -12,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
@@ -39,7 +42,7 @@ struct State {
     queue: Option<CommitQueue>,
     /// Why the last commit failed. For the calls whose replies are dropped with it.
     failed: Arc<Mutex<Option<WriteFault>>>,
-    /// Whether the next write has all rows of a file that was cut.
+    /// Whether the next write has all rows of a file that was cut or overwritten.
     renews: Arc<AtomicBool>,
     /// Closed, and perhaps not at its end yet.
     closing: Option<CommitQueue>,
@@ -78,8 +81,8 @@ impl RowStore for MemoryFile {
                 let read = rows::all(&conn).and_then(|rows| Ok((rows, rows::last_round(&conn)?)));
                 let (rows, last_round) = read.map_err(|error| schema::explain(&path, error))?;
                 let read = |source| Error::Read { path: path.clone(), source };
-                let (file, length) = FileId::at(&path).map_err(read)?;
-                let hooks = MemoryHooks { path, owner, term, file, length, renews: renewals, failed: failures };
+                let (file, written) = FileId::at(&path).map_err(read)?;
+                let hooks = MemoryHooks { path, owner, term, file, written, renews: renewals, failed: failures };
                 Ok((conn, hooks, Recalled { rows, last_term, last_round, was_empty }))
             });
             let (conn, hooks, recalled) = opened.await.map_err(|_| Error::Closed)??;
@@ -138,7 +141,7 @@ impl RowStore for MemoryFile {
 enum WriteFault {
     Failed { cause: String, fix: &'static str },
     Deleted(String),
-    Cut,
+    Overwritten,
     Replaced,
 }
 
@@ -151,7 +154,7 @@ impl WriteFault {
         match self {
             Self::Failed { cause, fix } => Error::Write { path, cause, fix },
             Self::Deleted(cause) => Error::Deleted { path, cause },
-            Self::Cut => Error::Cut { path },
+            Self::Overwritten => Error::Overwritten { path },
             Self::Replaced => Error::Replaced { path },
         }
     }
@@ -164,10 +167,24 @@ struct FileId {
     inode: u64,
 }
 
+/// How a write leaves a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LastWrite {
+    length: u64,
+    /// By the clock of the file system. None if it has no such times.
+    at: Option<SystemTime>,
+}
+
+impl LastWrite {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { length: metadata.len(), at: metadata.modified().ok() }
+    }
+}
+
 impl FileId {
-    /// With its length.
-    fn at(path: &Path) -> io::Result<(Self, u64)> {
-        fs::metadata(path).map(|metadata| (Self::of(&metadata), metadata.len()))
+    /// With its last write.
+    fn at(path: &Path) -> io::Result<(Self, LastWrite)> {
+        fs::metadata(path).map(|metadata| (Self::of(&metadata), LastWrite::of(&metadata)))
     }
 
     fn of(metadata: &fs::Metadata) -> Self {
@@ -181,8 +198,8 @@ struct MemoryHooks {
     term: u64,
     /// The file that is open.
     file: FileId,
-    /// Its length after the last commit. It never shrinks.
-    length: u64,
+    /// Our last write.
+    written: LastWrite,
     renews: Arc<AtomicBool>,
     failed: Arc<Mutex<Option<WriteFault>>>,
 }
@@ -197,7 +214,7 @@ impl MemoryHooks {
         self.begin_file(conn, &rows, round)
     }
 
-    /// Puts an empty file in the place of one that was cut.
+    /// Puts an empty file in the place of one that another program wrote.
     fn renew(&mut self, conn: &mut Connection) -> Result<(), Error> {
         fs::remove_file(&self.path).map_err(|source| Error::Read { path: self.path.clone(), source })?;
         self.begin_file(conn, &[], None)
@@ -212,7 +229,7 @@ impl MemoryHooks {
             return Err(Error::Replaced { path: self.path.clone() });
         }
         let read = |source| Error::Read { path: self.path.clone(), source };
-        (self.file, self.length) = FileId::at(&self.path).map_err(read)?;
+        (self.file, self.written) = FileId::at(&self.path).map_err(read)?;
         *conn = new;
         Ok(())
     }
@@ -220,11 +237,11 @@ impl MemoryHooks {
     /// Makes sure that the path names the file that is open, and that it has its rows.
     fn check(&mut self, conn: &mut Connection) -> Result<(), WriteFault> {
         match fs::metadata(&self.path) {
-            Ok(found) if FileId::of(&found) == self.file && found.len() >= self.length => return Ok(()),
+            Ok(found) if FileId::of(&found) == self.file && LastWrite::of(&found) == self.written => return Ok(()),
             Ok(found) if FileId::of(&found) == self.file => {
                 // Its rows cannot be read any more, so the caller has to have them.
                 if !self.renews.load(Ordering::SeqCst) {
-                    return Err(WriteFault::Cut);
+                    return Err(WriteFault::Overwritten);
                 }
                 self.renew(conn)
             }
@@ -240,8 +257,17 @@ impl MemoryHooks {
             error => WriteFault::Deleted(error.to_string()),
         })?;
         let path = self.path.display();
-        tracing::warn!(%path, "the memory file was deleted or cut while it was in use; it was written again");
+        tracing::warn!(%path, "the memory file was deleted or changed while it was in use; it was written again");
         Ok(())
+    }
+
+    /// Notes how a transaction left the file, if it is still ours.
+    fn note_write(&mut self) {
+        if let Ok((file, written)) = FileId::at(&self.path)
+            && file == self.file
+        {
+            self.written = written;
+        }
     }
 }
 
@@ -263,15 +289,13 @@ impl GroupHooks for MemoryHooks {
     }
 
     fn committed(&mut self, (): ()) {
-        if let Ok((file, length)) = FileId::at(&self.path)
-            && file == self.file
-        {
-            self.length = length;
-        }
+        self.note_write();
     }
 
     /// The target waits and reports it.
     fn failed(&mut self, error: &rusqlite::Error) {
+        // It was rolled back, which may have written as well.
+        self.note_write();
         *self.failed.lock() = Some(WriteFault::of(error));
     }
 }

@@ -11,8 +11,8 @@
 //! A request waits until its row is on the disk. What a crash leaves on its way is sent again, with the same change id
 //! and the same content. What had no clear answer stays on its way until the registry acknowledges something.
 //!
-//! A file that is deleted or cut while it is used is written again. One that was replaced is left as it is, and the
-//! target waits.
+//! A file that is deleted, cut or overwritten while it is used is written again. One that was replaced is left as it
+//! is, and the target waits.
 //!
 //! [`RowStore`] keeps the rows: [`file::MemoryFile`] in SQLite. The client reads them once per term, and then knows
 //! them as if it had read a list.
@@ -79,11 +79,11 @@ pub enum Error {
          memory is written there again, or restart this process to use that file"
     )]
     Replaced { path: PathBuf },
-    /// It was cut. The next write that follows [`RowStore::renew`] begins it again.
+    /// Another program cut or overwrote it. The next write that follows [`RowStore::renew`] begins it again.
     #[error(
-        "the memory file {path} was cut while this process uses it; leave it to this process, which writes it again"
+        "the memory file {path} was changed while this process uses it; leave it to this process, which writes it again"
     )]
-    Cut { path: PathBuf },
+    Overwritten { path: PathBuf },
     /// The disk is full, broken or read-only. Nothing of this write is in the file.
     #[error("cannot write the memory file {path}: {cause}; {fix}")]
     Write { path: PathBuf, cause: String, fix: &'static str },

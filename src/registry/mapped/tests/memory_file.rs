@@ -159,6 +159,43 @@ async fn cut_file_is_written_again() {
     assert_eq!(remembered(&self::client(&fake, HOOK, &path, 2 << 20).await).await, before);
 }
 
+/// With the same length, as by a backup of it that is copied over it.
+#[tokio::test]
+async fn overwritten_file_is_written_again() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    let client = client(&fake, HOOK, &path, 1 << 20).await;
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let backup = fs::read(&path).unwrap();
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    let before = remembered(&client).await;
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, &backup).unwrap();
+    // The clock of a file system is coarse.
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    file.set_modified(later).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), u64::try_from(backup.len()).unwrap());
+    assert_eq!(write_pod(&client, 2, "web").await, DONE);
+    drop(client);
+    assert_eq!(before, known(&["01", "02"]));
+    assert_eq!(remembered(&self::client(&fake, HOOK, &path, 2 << 20).await).await, before);
+}
+
+/// Many writes of our own are not taken for those of another program.
+#[tokio::test]
+async fn own_writes_are_told_from_others() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("m.db");
+    let client = client(&fake, HOOK, &path, 1 << 20).await;
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+    assert_eq!(write_pod(&client, 1, "web").await, DONE);
+    let first = inode();
+    for n in 2..60 {
+        assert_eq!(write_pod(&client, n, "web").await, DONE);
+    }
+    assert_eq!(inode(), first, "the file was not begun again");
+}
+
 #[tokio::test]
 async fn empty_file_is_told_from_a_new_one() {
     let folder = tempfile::tempdir().unwrap();

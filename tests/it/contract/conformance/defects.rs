@@ -15,6 +15,95 @@ pub(super) const DEFECTS: &[(&str, Defect)] = &[
         }),
     ),
     (
+        "epoch-grows",
+        Defect::Answer(|request, answer| {
+            // The epoch of a closed session is used again.
+            if let Some(closed) = request.last("DELETE", "/session")
+                && request.is("POST", "/session")
+                && answer.status == 201
+            {
+                answer.json["epoch"] = json!(closed.parameter("epoch").unwrap().parse::<u64>().unwrap());
+            }
+        }),
+    ),
+    (
+        "valid-request-a-complete-record",
+        Defect::Instead(|request| {
+            let has_sidecar = String::from_utf8_lossy(&request.body).contains("\"role\":\"sidecar\"");
+            (request.is("PUT", "/pods/") && has_sidecar).then(|| problem(422, "schema"))
+        }),
+    ),
+    (
+        "valid-request-a-complete-record",
+        Defect::Instead(|request| {
+            let has_v6 = String::from_utf8_lossy(&request.body).contains("2001:db8");
+            (request.is("PUT", "/pods/") && has_v6).then(|| problem(422, "schema"))
+        }),
+    ),
+    (
+        "texts-unchanged-by-heartbeats",
+        Defect::Answer(|request, answer| {
+            // The instance of the last heartbeat is shown.
+            let beat = request.last("PUT", "/session").map(|beat| beat.json()["instance"].clone());
+            let owners = answer.json["owners"].as_array_mut().filter(|_| request.is("GET", "/clusters/"));
+            if let (Some(owner), Some(instance @ Value::String(_))) =
+                (owners.and_then(|owners| owners.first_mut()), beat)
+            {
+                owner["instance"] = instance;
+            }
+        }),
+    ),
+    (
+        "texts-unchanged-by-closing",
+        Defect::Answer(|request, answer| {
+            let owners = answer.json["owners"].as_array_mut().into_iter().flatten();
+            for owner in owners.filter(|owner| request.is("GET", "/clusters/") && owner["state"] == "closed") {
+                owner.as_object_mut().unwrap().remove("scope");
+            }
+        }),
+    ),
+    (
+        "delete-parameters",
+        Defect::Instead(|request| {
+            (request.method == "DELETE" && request.parameter("seq") == Some("0")).then_some((204, Value::Null))
+        }),
+    ),
+    (
+        "owners-apart-records",
+        Defect::Instead(|request| {
+            // Tombstones are kept by id alone.
+            request.is("PUT", "/pods/tombstones-apart").then(|| problem(409, "tombstoned"))
+        }),
+    ),
+    (
+        "cluster-shows-pods",
+        Defect::Answer(|request, answer| {
+            // Those of all owners are counted.
+            let owners = answer.json["owners"].as_array_mut().filter(|_| request.is("GET", "/clusters/"));
+            if let Some(owners) = owners.filter(|owners| owners.len() > 1) {
+                owners.iter_mut().for_each(|owner| owner["pods"] = json!(owner["pods"].as_u64().unwrap() + 1));
+            }
+        }),
+    ),
+    (
+        "writes-renew-nothing",
+        Defect::Answer(|request, answer| {
+            if request.is("GET", "/clusters/") && request.last("PUT", "/pods/between-heartbeats").is_some() {
+                let owners = answer.json["owners"].as_array_mut().into_iter().flatten();
+                owners.for_each(|owner| owner["expiresAt"] = json!("2030-01-01T00:00:00.000Z"));
+            }
+        }),
+    ),
+    (
+        "batch-refused-whole",
+        Defect::Answer(|request, answer| {
+            // The first operations of a batch that is too large were applied.
+            if request.is("GET", "/pods/many-first") {
+                (answer.status, answer.json) = (200, json!({}));
+            }
+        }),
+    ),
+    (
         "late-put",
         Defect::Answer(|request, answer| {
             if request.method == "PUT" && answer.refuses("stale-version") {
@@ -174,3 +263,37 @@ pub(super) fn problem(status: u16, name: &str) -> (u16, Value) {
     let problem = json!({"type": format!("urn:pod-registrar:problem:{name}"), "status": status, "detail": "a defect"});
     (status, problem)
 }
+
+/// Valid requests that are refused, with the check that has to find it.
+pub(super) const REFUSALS: &[(&str, Defect)] = &[
+    ("valid-request-a-put", Defect::Instead(|request| request.is("PUT", "/pods/0-").then(|| problem(422, "schema")))),
+    (
+        "valid-request-reading-the-changes",
+        Defect::Instead(|request| request.is("GET", "/changes").then(|| problem(500, "internal"))),
+    ),
+    (
+        "valid-request-reading-the-inventory",
+        Defect::Instead(|request| request.parameter("page").is_some().then(|| problem(500, "internal"))),
+    ),
+    (
+        "valid-request-the-list-of-clusters",
+        Defect::Instead(|request| request.path.ends_with("/v1/clusters").then(|| problem(500, "internal"))),
+    ),
+    (
+        "changes-resume",
+        Defect::Answer(|request, answer| {
+            if request.is("GET", "/changes") && answer.status == 200 {
+                answer.json["next"] = json!(answer.json["next"].as_u64().unwrap() + 1);
+            }
+        }),
+    ),
+    (
+        "changes-resume",
+        Defect::Answer(|request, answer| {
+            // A page for people to log in.
+            if request.is("GET", "/changes") {
+                answer.json = json!("<html>");
+            }
+        }),
+    ),
+];

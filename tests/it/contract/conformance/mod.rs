@@ -2,6 +2,7 @@
 
 mod defects;
 mod reading;
+mod restarts;
 mod sessions;
 mod tokens;
 mod variants;
@@ -30,7 +31,8 @@ async fn report(url: &str) -> ConformanceReport {
     report_with(url, [None, None]).await
 }
 
-/// `tokens` are the files with the token of the run and with that of another cluster.
+/// Nothing is restarted, and the rules about that are judged. `tokens` are the files with the token of the run and with
+/// that of another cluster.
 async fn report_with(url: &str, tokens: [Option<PathBuf>; 2]) -> ConformanceReport {
     install_provider();
     let [token_file, other_token_file] = tokens;
@@ -42,7 +44,8 @@ async fn report_with(url: &str, tokens: [Option<PathBuf>; 2]) -> ConformanceRepo
         request_timeout: Duration::from_secs(30),
     };
     let stop = CancellationToken::new();
-    let Conformance { report, ending } = run::run(access, "conformance-test".to_owned(), &stop).await.unwrap();
+    let Conformance { report, ending } =
+        run::run(access, "conformance-test".to_owned(), Some("true"), &stop).await.unwrap();
     assert_eq!((ending, &report.incomplete), (Ending::Complete, &None));
     report
 }
@@ -104,6 +107,17 @@ async fn defects_of_writes_are_found() {
 #[tokio::test]
 async fn defects_of_reading_are_found() {
     are_found(reading::DEFECTS).await;
+}
+
+#[tokio::test]
+async fn defects_of_restarts_are_found() {
+    are_found(restarts::DEFECTS).await;
+}
+
+/// Refusals of requests that only prepare checks.
+#[tokio::test]
+async fn refused_preparation_breaks_a_must() {
+    are_found(defects::REFUSALS).await;
 }
 
 /// A defect that other rules would show too, with misleading fixes.
