@@ -7,6 +7,7 @@ mod clocks;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::error::ErrorKind;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -16,7 +17,8 @@ use super::{
     report,
 };
 use crate::{
-    cli::{export::CollectorSettings, inspect::CheckSettings, targets::OwnerSettings, values::LeaseName},
+    cli::{self, export::CollectorSettings, inspect::CheckSettings, targets::OwnerSettings, values::LeaseName},
+    connect::failures::one_line,
     kubernetes::{
         identity,
         kubeconfig::Environment,
@@ -28,6 +30,8 @@ use crate::{
     reconcile::outcome::Failure,
 };
 
+/// Characters of what is wrong with a setting.
+const SETTING_CHARS: usize = 500;
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The id of the cluster while registries are checked, if it is not known.
 const UNKNOWN_ID: &str = "unknown";
@@ -78,7 +82,7 @@ impl CheckLine {
 pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Result<u8, Error> {
     let CheckSettings { cluster, scope, registries, owner, lease, approval_lease, receipts, collector, output, log: _ } =
         settings;
-    let mut lines = Vec::new();
+    let mut lines: Vec<CheckLine> = unusable_setting().into_iter().collect();
     // The error of a wrong file has many lines, so it ends the command.
     let registries = Registries::load(registries)?;
     if let Some(count) = registries.described() {
@@ -103,6 +107,15 @@ pub(super) async fn run(settings: CheckSettings, environment: Environment) -> Re
     let json = || json!({"ok": !has_failed(&lines), "checks": lines.iter().map(CheckLine::json).collect::<Vec<_>>()});
     report::print(output.output, || table(&lines), json).await?;
     Ok(if has_failed(&lines) { FAILED } else { DONE })
+}
+
+/// A variable that `run` refuses, whether `check` uses it or not.
+fn unusable_setting() -> Option<CheckLine> {
+    let error = cli::parse(["pod-registrar", "run"]).err()?;
+    let is_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let text = error.to_string();
+    let what = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    is_value.then(|| CheckLine::failed("settings of run", one_line(what, SETTING_CHARS), "correct the variable"))
 }
 
 fn has_failed(lines: &[CheckLine]) -> bool {

@@ -7,7 +7,7 @@ use super::{
     world::{CLUSTER, Kube, ProcessHarness, name},
 };
 use crate::support::{
-    Collector, Controller, RestRegistry, SOON,
+    Child, Collector, Controller, RestRegistry, SOON,
     apiserver::{Fault, Kind},
     eventually,
 };
@@ -53,6 +53,19 @@ async fn check_names_each_failure_with_its_fix() {
         assert!(text.contains(fix), "{fix}: {text}");
     }
     assert!(registry.requests().iter().all(|request| request.starts_with("GET ")));
+}
+
+#[tokio::test]
+async fn check_names_a_variable_that_run_refuses() {
+    let world = ProcessHarness::start().await;
+    let kubeconfig = world.kube.kubeconfig.to_str().unwrap();
+    let variables = [("POD_REGISTRAR_LEASE_DURATION", "2s"), ("POD_REGISTRAR_REGISTRY_URL", world.registry_url())];
+    let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut check = Child::start_in(&["check", "--kubeconfig", kubeconfig, "--output", "json"], &environment);
+    assert_eq!(check.code().await, 1);
+    let report: Value = serde_json::from_str(&check.stdout().join("\n")).unwrap();
+    assert_eq!(of(&report, "failed"), ["settings of run"], "{report:#}");
+    assert!(report["checks"][0]["what"].as_str().unwrap().contains("--lease-duration"), "{report:#}");
 }
 
 #[tokio::test]
