@@ -115,7 +115,7 @@ fn unusable_setting() -> Option<CheckLine> {
     let is_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
     let text = error.to_string();
     let what = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
-    is_value.then(|| CheckLine::failed("settings of run", one_line(what, SETTING_CHARS), "correct the variable"))
+    is_value.then(|| CheckLine::failed("settings of run", one_line(what, SETTING_CHARS), ""))
 }
 
 fn has_failed(lines: &[CheckLine]) -> bool {

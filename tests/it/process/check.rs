@@ -65,7 +65,7 @@ async fn check_names_a_variable_that_run_refuses() {
     assert_eq!(check.code().await, 1);
     let report: Value = serde_json::from_str(&check.stdout().join("\n")).unwrap();
     assert_eq!(of(&report, "failed"), ["settings of run"], "{report:#}");
-    assert!(report["checks"][0]["what"].as_str().unwrap().contains("--lease-duration"), "{report:#}");
+    assert!(report["checks"][0]["what"].as_str().unwrap().contains("POD_REGISTRAR_LEASE_DURATION"), "{report:#}");
 }
 
 #[tokio::test]
