@@ -49,7 +49,7 @@ targets: |
     ),
     case(
         "names that YAML reads as other values",
-        "{fullnameOverride: 'true', nameOverride: 'on', referenceRegistry: {name: 'null'}, priorityClassName: '123', \
+        "{fullnameOverride: 'true', nameOverride: 'on', referenceRegistry: {name: 'null'}, \
          serviceAccount: {name: '1234'}, credentials: {secretName: '0.5'}}",
     ),
     case(
