@@ -99,7 +99,7 @@ async fn form_of_an_id_deletes_no_living_record() {
                     let cause = cause(delete_absent(&client, &item.uid.text()).await);
                     assert!(cause.starts_with("retry: ") && cause.contains(says), "{at}: {cause}");
                     let pods: Vec<Uid> = (10..13).map(|n| put(&client, &pod(n, "web")).uid).collect();
-                    assert!(pods.contains(&client.may_be_that_of(&item.uid).unwrap()), "{at}: people are told the pod");
+                    assert!(pods.contains(&client.may_be_that_of(&item.uid).unwrap()), "{at}: the pod is named");
                 }
                 assert_eq!(fake.requests(), [""; 0]);
                 for n in 10..13 {
